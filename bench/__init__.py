@@ -1,0 +1,1 @@
+"""Benchmarks that drive whole servers. How to run them: bench/README.md."""

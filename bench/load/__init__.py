@@ -1,0 +1,1 @@
+"""Load comparison of this server with the C reference server."""

@@ -1,0 +1,60 @@
+"""weblatch: a web framework with its server built in. HTTP/1.1 and TLS on one event loop.
+
+    import web
+
+    server = web.defserver("127.0.0.1", 8000, web.GET("/", lambda req: "Hello, World!"))
+    server.run()
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from web._core import CertificateError, Request, Response, TlsContext, TlsError, openssl_version
+from web.app import App
+from web.connection import Connection, ConnectionInUse, Plain, Tls
+from web.dev_certificate import dev_certificate
+from web.errors import HTTPError, RouteError, WebError
+from web.limits import Limits
+from web.routing import DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, after, before, route
+from web.server import Server, defserver, defserver_tls
+from web.sockets import ListenError
+from web.static import static
+
+__all__ = [
+    "DELETE",
+    "GET",
+    "HEAD",
+    "OPTIONS",
+    "PATCH",
+    "POST",
+    "PUT",
+    "App",
+    "CertificateError",
+    "Connection",
+    "ConnectionInUse",
+    "HTTPError",
+    "Limits",
+    "ListenError",
+    "Plain",
+    "Request",
+    "Response",
+    "RouteError",
+    "Server",
+    "Tls",
+    "TlsContext",
+    "TlsError",
+    "WebError",
+    "__version__",
+    "after",
+    "before",
+    "defserver",
+    "defserver_tls",
+    "dev_certificate",
+    "openssl_version",
+    "route",
+    "static",
+]
+
+try:
+    __version__ = version("weblatch")
+except PackageNotFoundError:  # imported from a source tree that was not installed
+    __version__ = "0+unknown"

@@ -1,0 +1,70 @@
+"""The compiled heart of weblatch: everything that must be fast, or must be right under attack.
+
+A map of the parts, in the order in which they are included; each names its states and owners at its top:
+
+    _core_openssl     declarations of OpenSSL, nothing else
+    _core_errors      errno -> exception; why connections close, and how many did
+    _core_http1       request head parser, chunked decoder, response head writer: pure, no I/O
+    _core_hotpath     those pieces as Python objects, for measuring and for tests
+    _core_poller      the poller (poller.h) as the loop sees it
+    _core_deadlines   time-outs: O(1) to set, to clear and to find the next
+    _core_sources     unfinished connections by source, and which of them makes room
+    _core_request     Request
+    _core_response    Response
+    _core_routing     Router
+    _core_dispatch    Dispatcher: hooks, route, handler, coercion
+    _core_tls         TlsContext; Tls: handshake, read, write, shutdown: the only caller of OpenSSL
+    _core_connection  the transport machine; Connection and Plain
+    _core_exchange    the HTTP/1 protocol machine: a request from its first byte to the last of its answer
+    _core_server      Loop: listeners, the ready list, dispatch, drain
+"""
+
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.ref cimport Py_REFCNT
+from cpython.unicode cimport PyUnicode_InternFromString
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport abort
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strlen
+from posix.types cimport off_t, time_t
+
+from os import urandom
+from socket import SOCK_STREAM, socket as socket_type
+
+cdef struct Http1
+
+cdef class Connection
+cdef class Dispatcher
+cdef class Listener
+cdef class Loop
+cdef class Plain(Connection)
+cdef class Request
+cdef class Response
+cdef class Tls(Connection)
+cdef class TlsContext
+
+include "_core_openssl.pxi"
+include "_core_poller.pxi"
+include "_core_errors.pxi"
+include "_core_http1.pxi"
+include "_core_http1_host.pxi"
+include "_core_http1_chunked.pxi"
+include "_core_http1_write.pxi"
+include "_core_hotpath.pxi"
+include "_core_deadlines.pxi"
+include "_core_sources.pxi"
+include "_core_request.pxi"
+include "_core_response.pxi"
+include "_core_routing.pxi"
+include "_core_dispatch.pxi"
+include "_core_output.pxi"
+include "_core_connection.pxi"
+include "_core_tls_context.pxi"
+include "_core_tls.pxi"
+include "_core_exchange.pxi"
+include "_core_answer.pxi"
+include "_core_listener.pxi"
+include "_core_server.pxi"

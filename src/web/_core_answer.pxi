@@ -1,0 +1,146 @@
+# From a Response to bytes in a connection's queue: the lines that the framework adds, and how an answer is framed.
+#
+# Framing is decided here and nowhere else (RFC 9112 6.3): every answer that may have content says its Content-Length; an
+# answer to HEAD says the same as the one to GET and has none; 204 and 304 have neither. The last answer of a connection
+# says "Connection: close".
+
+cdef enum:
+    STAMP_SIZE = 128
+    FRAME_LINES = 128           # an upper bound of Content-Length, Connection and the empty line
+
+cdef const char* CLOSE_LINE = "Connection: close\r\n"
+cdef const char* KEEP_ALIVE_LINE = "Connection: keep-alive\r\n"
+cdef const char* LENGTH_NAME = "Content-Length: "
+cdef const char* SERVER_LINE = "Server: weblatch\r\n"
+cdef const char* TEXT_LINE = "Content-Type: text/plain; charset=utf-8\r\n"
+cdef const char* END_LINE = "\r\n"
+
+
+cdef inline char* put(char* to, const char* data, size_t count) noexcept nogil:
+    memcpy(to, data, count)
+    return to + count
+
+
+cdef inline char* put_line(char* to, const char* text) noexcept nogil:
+    return put(to, text, strlen(text))
+
+
+cdef char* put_length(char* to, uint64_t length) noexcept nogil:
+    to = put_line(to, LENGTH_NAME)
+    to += http1_decimal(to, length)
+    return put(to, END_LINE, 2)
+
+
+cdef void stamp_update(Loop loop) noexcept nogil:
+    """The lines that all answers of one second share: Date (RFC 9110 6.6.1) and Server."""
+    cdef int64_t second = web_unix_seconds()
+    cdef char* p = loop.stamp
+    if second == loop.stamp_second:
+        return
+    loop.stamp_second = second
+    p = put_line(p, "Date: ")
+    http1_date(p, second)
+    p = put(p + 29, END_LINE, 2)
+    if loop.server_line:
+        p = put_line(p, SERVER_LINE)
+    loop.stamp_len = p - loop.stamp
+
+
+cdef int answer_write(Loop loop, Connection c, Request request, Response response) except? -1:
+    """Queues a response: 1, or WEB_FAILED without memory."""
+    cdef Http1* http = c.http
+    cdef int file[1]
+    cdef long long size[1]
+    cdef int opened
+    cdef str reason
+    file[0] = -1
+    size[0] = 0
+    if response._file is not None:
+        opened = response.open_file(file, size)
+        if opened < 0:
+            # a file that is missing when it is to be sent is a 404, one that cannot be read is our own fault
+            reason = "the file is not there" if opened == -404 else "the file cannot be read"
+            response = loop.dispatcher.error(request, -opened, reason)
+            if response._file is not None and response.open_file(file, size) < 0:
+                return answer_without_request(loop, http, 500, NULL)
+    try:
+        return answer_queue(loop, c, response, file, size[0])
+    finally:
+        web_close_fd(file)
+
+
+cdef int answer_queue(Loop loop, Connection c, Response response, int* file, long long size) except? -1:
+    """Queues head and content. The fd in *file, if any, is taken over."""
+    cdef Http1* http = c.http
+    cdef bint from_file = file[0] >= 0
+    cdef bint bodiless = response.status == 204 or response.status == 304
+    cdef bint send_body = not bodiless and http.head.method != METHOD_HEAD
+    cdef size_t length = <size_t>size if from_file else PyBytes_GET_SIZE(response._body)
+    cdef bint copied = send_body and not from_file and length <= COPIED_BODY
+    cdef Segment* segment
+    cdef char* start = output_reserve(
+        loop, &http.out, response.head_bound() + loop.stamp_len + FRAME_LINES + (length if copied else 0))
+    cdef char* p = start
+    if start == NULL:
+        return WEB_FAILED
+    if not http.head.keep_alive or http.reading == READ_ENDED or loop.stopping \
+            or (loop.limits.requests > 0 and c.requests >= loop.limits.requests):
+        http.writing = WRITE_LAST
+    p = response.head_write(p)
+    if not bodiless:
+        p = put_length(p, length)
+    p = put(p, loop.stamp, loop.stamp_len)
+    if http.writing == WRITE_LAST:
+        p = put_line(p, CLOSE_LINE)
+    elif http.head.minor_version == 0:      # RFC 9112 9.3: HTTP/1.0 asks for what 1.1 takes for granted
+        p = put_line(p, KEEP_ALIVE_LINE)
+    p = put(p, END_LINE, 2)
+    if copied:
+        p = put(p, PyBytes_AS_STRING(response._body), length)
+    output_commit(loop, &http.out, p - start)
+    if not send_body or copied or length == 0:
+        return 1
+    segment = segment_take(loop, &http.out)
+    if segment == NULL:
+        return WEB_FAILED
+    if from_file:
+        segment.file = web_detach_fd(file)
+        segment.file_left = size
+    else:
+        segment.data = PyBytes_AS_STRING(response._body)
+        segment.left = length
+        segment.owner = <PyObject*>response._body
+        Py_IncRef(segment.owner)
+    return 1
+
+
+cdef int answer_without_request(Loop loop, Http1* http, int status, const char* fault) noexcept nogil:
+    """Queues the answer to something that is no request, or that came at a moment when Python cannot be asked: a status
+    and a line of text. The connection closes after it. 1, or WEB_FAILED without memory."""
+    cdef size_t line_len[1]
+    cdef const char* line = http1_status_line(status, line_len)
+    # "HTTP/1.1 400 Bad Request\r\n": the text begins with what stands between the version and the line's end
+    cdef const char* words = line + 9
+    cdef size_t words_len = line_len[0] - 11
+    cdef size_t fault_len = strlen(fault) if fault != NULL else 0
+    cdef size_t length = words_len + (2 + fault_len if fault_len > 0 else 0) + 1
+    cdef char* start = output_reserve(loop, &http.out, line_len[0] + 64 + loop.stamp_len + FRAME_LINES + length)
+    cdef char* p = start
+    if start == NULL:
+        return WEB_FAILED
+    http.writing = WRITE_LAST
+    http.reading = READ_ENDED
+    p = put(p, line, line_len[0])
+    p = put_line(p, TEXT_LINE)
+    p = put_length(p, length)
+    p = put(p, loop.stamp, loop.stamp_len)
+    p = put_line(p, CLOSE_LINE)
+    p = put(p, END_LINE, 2)
+    p = put(p, words, words_len)
+    if fault_len > 0:
+        p = put(p, ": ", 2)
+        p = put(p, fault, fault_len)
+    p = put(p, "\n", 1)
+    output_commit(loop, &http.out, p - start)
+    loop.refused_requests += 1
+    return 1

@@ -1,0 +1,408 @@
+# The transport: one accepted socket, plain or under TLS, behind one set of operations chosen once, at accept.
+#
+# States of the transport (Transport below); transport_step is the one function that changes them:
+#
+#     PEEK         TLS port, not a byte seen yet: no SSL object, a silent client costs this object and its fd
+#     HANDSHAKING  TLS: SSL_accept is under way, driven by readiness
+#     OPEN         bytes of the application's protocol flow
+#     CLOSING      everything was handed over; close_notify (TLS) is going out
+#     LINGERING    our side is shut; what still comes is read raw and thrown away until the peer ends or a deadline
+#     CLOSED       the fd is closed, nothing is registered anywhere; the object may live on as a value
+#
+# Ownership: the Connection owns its fd from the moment web_detach_fd gave it, and release() is the one place that closes
+# it. Tls owns its SSL besides. A loop that serves the connection holds one reference to it until it is CLOSED, and owns
+# everything under "served" below; a connection without a loop (tests, benchmarks, other loops) is driven by the public
+# steps, which a loop's connection refuses.
+#
+# Invariants: fd == -1 exactly when CLOSED. interest != 0 only while registered with the poller. A blocked operation
+# leaves what it waits for in read_wants or write_wants, and clears it when it is tried again.
+
+cdef enum Transport:
+    TRANSPORT_PEEK = 1
+    TRANSPORT_HANDSHAKING = 2
+    TRANSPORT_OPEN = 3
+    TRANSPORT_CLOSING = 4
+    TRANSPORT_LINGERING = 5
+    TRANSPORT_CLOSED = 6
+
+# The legal steps: for each state the set of states that may follow it, as bits. Every state but CLOSED may fail to CLOSED.
+cdef unsigned char[7] TRANSPORT_STEPS
+TRANSPORT_STEPS[:] = [
+    0,
+    (1 << TRANSPORT_HANDSHAKING) | (1 << TRANSPORT_LINGERING) | (1 << TRANSPORT_CLOSED),    # PEEK (LINGERING: plain HTTP)
+    (1 << TRANSPORT_OPEN) | (1 << TRANSPORT_CLOSED),                                        # HANDSHAKING
+    (1 << TRANSPORT_CLOSING) | (1 << TRANSPORT_CLOSED),                                     # OPEN
+    (1 << TRANSPORT_LINGERING) | (1 << TRANSPORT_CLOSED),                                   # CLOSING
+    (1 << TRANSPORT_CLOSED),                                                                # LINGERING
+    0,                                                                                      # CLOSED
+]
+
+cdef bint abort_on_illegal_step = False
+
+
+def abort_on_illegal_steps(bint yes):
+    """Make an illegal step of a state machine abort the process (the test-suite does), not only close its connection."""
+    global abort_on_illegal_step
+    abort_on_illegal_step = yes
+
+
+cdef int illegal_step() noexcept nogil:
+    if abort_on_illegal_step:
+        abort()
+    return WEB_FAILED
+
+
+cdef int transport_step(Connection c, Transport to) noexcept nogil:
+    """Changes the state of the transport: 1, or WEB_FAILED where the table does not allow it (the caller closes)."""
+    if not TRANSPORT_STEPS[c.transport] & (1 << <int>to):
+        return illegal_step()
+    c.transport = to
+    return 1
+
+
+class ConnectionInUse(Exception):
+    """A step was asked of a connection that a server owns, or that another thread is using at this moment."""
+
+
+cdef class Connection:
+    """One connection: ``Plain`` or ``Tls``, told apart by ``match``.
+
+    On its own (``Connection.plain(sock)``, ``Connection.tls(sock, context)``) it offers non-blocking steps. A step that
+    would block returns None, and ``wants`` says what to wait for: ``"read"`` or ``"write"``. A failure raises OSError or
+    TlsError and never looks like an answer. On a connection that a server owns the steps raise ConnectionInUse; the
+    attributes stay readable.
+    """
+    # the transport
+    cdef int fd
+    cdef int error_number                # errno of the last failed operation; 0: it was not a system call
+    cdef unsigned char transport         # Transport
+    cdef unsigned char read_wants        # WEB_READ or WEB_WRITE: what a blocked read waits for; 0: none is blocked
+    cdef unsigned char write_wants       # the same for a blocked write, handshake or shutdown
+    cdef bint hello_seen                 # TLS: the whole ClientHello came
+    cdef bint busy                       # a step is running (standalone use: two threads on one SSL corrupt it)
+    cdef web_address peer_address
+    cdef bytes blocked_send              # standalone: what a blocked send() must be repeated with
+
+    # served: touched by the loop's thread only
+    cdef Loop loop                       # None: standalone
+    cdef unsigned char interest          # what the poller watches
+    cdef unsigned char events            # what it reported and nobody has looked at yet
+    cdef unsigned char marks             # Mark: the loop's lists in which this connection stands
+    cdef unsigned char reason            # CloseReason, counted when the connection is taken out of service
+    cdef unsigned int requests           # how many were answered
+    cdef void* next_ready
+    cdef void* next_call
+    cdef void* next_gone
+    cdef void* earlier                   # all connections of the loop
+    cdef void* later
+    cdef Http1* http                     # the protocol's state; NULL while idle between requests
+    cdef Deadline deadline
+    cdef Unfinished unfinished
+
+    def __cinit__(self):
+        self.fd = -1
+        self.transport = TRANSPORT_CLOSED
+        self.deadline.owner = <void*>self
+        self.unfinished.owner = <void*>self
+
+    def __init__(self):
+        raise TypeError("a Connection is made by Connection.plain(sock) or Connection.tls(sock, context)")
+
+    def __dealloc__(self):
+        self.release()
+
+    # -- the operations, overridden by Plain and Tls; the contract is conn_helpers.h's ---------------------------------
+
+    cdef int handshake_step(self) noexcept nogil:
+        return WEB_FAILED
+
+    cdef Py_ssize_t recv_some(self, char* to, size_t count) noexcept nogil:
+        return WEB_FAILED
+
+    cdef Py_ssize_t send_some(self, const char* data, size_t count, bint more) noexcept nogil:
+        return WEB_FAILED
+
+    cdef Py_ssize_t send_file_some(self, int file, int64_t* offset, size_t count) noexcept nogil:
+        """WEB_END: the file ends before offset + count."""
+        return WEB_FAILED
+
+    cdef int shutdown_step(self) noexcept nogil:
+        """Says that nothing more will be sent (close_notify, FIN): 1 done."""
+        return WEB_FAILED
+
+    cdef int has_pending(self) noexcept nogil:
+        """1: bytes were taken from the socket and not yet given to a caller of recv_some; -1: none."""
+        return -1
+
+    cdef CloseReason failure_reason(self) noexcept nogil:
+        """How an operation that answered WEB_FAILED is counted."""
+        return CLOSE_PEER_LEFT
+
+    cdef void release(self) noexcept nogil:
+        """Closes the fd and frees what the transport holds. No I/O on the connection; may be called again."""
+        web_close_fd(&self.fd)
+        self.transport = TRANSPORT_CLOSED
+
+    cdef object failure(self, str doing):
+        """The exception for an operation that just answered WEB_FAILED."""
+        if self.error_number == 0:
+            return ConnectionError(f"{doing}: the connection failed")
+        return OSError(self.error_number, f"{doing}: {os_strerror(self.error_number)}")
+
+    # -- made from Python --------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def plain(sock):
+        """A Plain connection that takes the fd of a connected ``socket.socket``; the socket object is left detached."""
+        cdef Plain self = Plain.__new__(Plain)
+        take_socket(self, sock)
+        self.transport = TRANSPORT_OPEN
+        return self
+
+    @staticmethod
+    def tls(sock, TlsContext context not None):
+        """A Tls connection (server side) that takes the fd of a connected ``socket.socket``; handshake() comes next."""
+        cdef Tls self = Tls.__new__(Tls)
+        take_socket(self, sock)
+        self.context = context
+        self.transport = TRANSPORT_PEEK
+        return self
+
+    # -- what an application may read --------------------------------------------------------------------------------
+
+    @property
+    def is_tls(self):
+        """Whether TLS protects this connection."""
+        return False
+
+    @property
+    def peer(self):
+        """(host, port) of the other end; None for a Unix socket."""
+        return address_tuple(&self.peer_address)
+
+    @property
+    def local(self):
+        """(host, port) of this end; None for a Unix socket or once the connection is closed."""
+        cdef web_address at
+        if self.fd < 0 or web_socket_address(self.fd, 0, &at) < 0:
+            return None
+        return address_tuple(&at)
+
+    @property
+    def closed(self):
+        """Whether the connection is closed."""
+        return self.transport == TRANSPORT_CLOSED
+
+    @property
+    def wants(self):
+        """What a step that answered None waits for: "read" or "write"; None when nothing is blocked."""
+        cdef unsigned char wants = self.write_wants or self.read_wants
+        if wants == 0:
+            return None
+        return "write" if wants & WEB_WRITE else "read"
+
+    @property
+    def pending(self):
+        """Whether recv() would find bytes that were already taken from the socket."""
+        return self.fd >= 0 and self.has_pending() > 0
+
+    def fileno(self):
+        """The file descriptor, for waiting only. ValueError once the connection is closed."""
+        if self.fd < 0:
+            raise ValueError("the connection is closed")
+        return self.fd
+
+    # -- the steps ---------------------------------------------------------------------------------------------------
+
+    cdef int begin(self, str doing) except -1:
+        """Every step starts here: refuses a server's connection, a second thread, and a closed one."""
+        if self.loop is not None:
+            raise ConnectionInUse(f"{doing}: a server owns this connection; its bytes belong to the parser")
+        if self.busy:
+            raise ConnectionInUse(f"{doing}: another thread is using this connection")
+        if self.fd < 0:
+            raise ValueError(f"{doing}: the connection is closed")
+        self.busy = True
+        self.error_number = 0
+        return 1
+
+    cdef int require_open(self, str doing) except -1:
+        if self.transport != TRANSPORT_OPEN:
+            self.busy = False
+            raise ValueError(f"{doing}: the handshake is not finished, or the connection was shut down")
+        return 1
+
+    cdef object finish(self, Py_ssize_t result, str doing):
+        """Every step ends here: None for a blocked one, an exception for a failed one, else the number."""
+        self.busy = False
+        if result == WEB_WANT_READ or result == WEB_WANT_WRITE:
+            return None
+        if result < 0:
+            raise self.failure(doing)
+        return result
+
+    def handshake(self):
+        """One step of the handshake (RFC 8446): True when it is finished, None when it would block. Plain: True."""
+        cdef int result = 1
+        self.begin("handshake")
+        if self.transport == TRANSPORT_PEEK or self.transport == TRANSPORT_HANDSHAKING:
+            with nogil:
+                result = self.handshake_step()
+        elif self.transport != TRANSPORT_OPEN:
+            self.busy = False
+            raise ValueError("handshake: the connection was shut down")
+        return None if self.finish(result, "handshake") is None else True
+
+    def recv(self, Py_ssize_t n):
+        """Up to n bytes (n >= 1); b"" at the end of the stream; None when it would block."""
+        cdef Py_ssize_t result
+        cdef bytes data
+        cdef char* to
+        if n < 1:
+            raise ValueError("recv: n must be 1 or more")
+        self.begin("recv")
+        self.require_open("recv")
+        try:
+            data = PyBytes_FromStringAndSize(NULL, n)
+        except BaseException:
+            self.busy = False
+            raise
+        to = PyBytes_AS_STRING(data)
+        with nogil:
+            result = self.recv_some(to, n)
+        if self.finish(result, "recv") is None:
+            return None
+        return data[:result]
+
+    def send(self, data):
+        """Sends from data (bytes-like); the number of bytes that were taken (0 only for no data); None: it would block.
+
+        After None the same bytes must come again: a TLS record may already be made of them (SSL_write). Other bytes are
+        refused with ValueError, and nothing is lost.
+        """
+        cdef bytes held = data if type(data) is bytes else bytes(data)
+        cdef const char* start = PyBytes_AS_STRING(held)
+        cdef Py_ssize_t count = PyBytes_GET_SIZE(held), result
+        self.begin("send")
+        self.require_open("send")
+        if self.blocked_send is not None and not held.startswith(<bytes>self.blocked_send):
+            self.busy = False
+            raise ValueError("send: the last send would have blocked; it must be repeated with the same bytes")
+        if count == 0:
+            self.busy = False
+            return 0
+        with nogil:
+            result = self.send_some(start, count, False)
+        # OpenSSL holds at most one record's worth of bytes that it has encrypted and not yet written.
+        self.blocked_send = held[:TLS_RECORD] if result == WEB_WANT_READ or result == WEB_WANT_WRITE else None
+        return self.finish(result, "send")
+
+    def send_file(self, file, int64_t offset, Py_ssize_t count):
+        """Sends up to count bytes of a file (an object with fileno()) from offset; the number sent, or None: would block.
+
+        EOFError: the file ends before offset + count. Under TLS a bounded chunk is read and encrypted at a time.
+        """
+        cdef int source = file.fileno()
+        cdef Py_ssize_t result
+        if count < 1 or offset < 0:
+            raise ValueError("send_file: count must be 1 or more and offset not negative")
+        self.begin("send_file")
+        self.require_open("send_file")
+        if self.blocked_send is not None:
+            self.busy = False
+            raise ValueError("send_file: a send() would have blocked and must be repeated first")
+        with nogil:
+            result = self.send_file_some(source, &offset, count)
+        if result == WEB_END:
+            self.busy = False
+            raise EOFError(f"send_file: the file ends before byte {offset + count}")
+        return self.finish(result, "send_file")
+
+    def shutdown(self):
+        """Says that nothing more will be sent (close_notify and FIN): True when said, None when it would block."""
+        cdef int result
+        self.begin("shutdown")
+        if self.transport == TRANSPORT_LINGERING:
+            self.busy = False
+            return True
+        if self.transport != TRANSPORT_CLOSING:
+            self.require_open("shutdown")
+            if self.blocked_send is not None:
+                self.busy = False
+                raise ValueError("shutdown: a send() would have blocked and must be repeated first")
+            transport_step(self, TRANSPORT_CLOSING)
+        with nogil:
+            result = self.shutdown_step()
+            if result > 0:
+                transport_step(self, TRANSPORT_LINGERING)
+        return None if self.finish(result, "shutdown") is None else True
+
+    def close(self):
+        """Closes at once, without telling the peer (shutdown() does). Closing twice is allowed."""
+        if self.loop is not None or self.busy:
+            raise ConnectionInUse("close: a server or another thread owns this connection")
+        self.blocked_send = None
+        self.release()
+
+    def __repr__(self):
+        cdef str state = ("", "peek", "handshaking", "open", "closing", "lingering", "closed")[self.transport]
+        return f"<{type(self).__name__} {state} fd={self.fd} peer={self.peer}>"
+
+
+cdef class Plain(Connection):
+    """A connection without TLS."""
+
+    __match_args__ = ("peer",)
+
+    cdef int handshake_step(self) noexcept nogil:
+        return 1
+
+    cdef Py_ssize_t recv_some(self, char* to, size_t count) noexcept nogil:
+        return plain_result(self, &self.read_wants, web_recv(self.fd, to, count))
+
+    cdef Py_ssize_t send_some(self, const char* data, size_t count, bint more) noexcept nogil:
+        return plain_result(self, &self.write_wants, web_send(self.fd, data, count, more))
+
+    cdef Py_ssize_t send_file_some(self, int file, int64_t* offset, size_t count) noexcept nogil:
+        return plain_result(self, &self.write_wants, web_send_file(self.fd, file, offset, count))
+
+    cdef int shutdown_step(self) noexcept nogil:
+        if c_shutdown(self.fd, SHUT_WR) < 0:
+            self.error_number = errno
+            return WEB_FAILED
+        return 1
+
+
+cdef Py_ssize_t plain_result(Connection c, unsigned char* wants, Py_ssize_t result) noexcept nogil:
+    """Keeps what a blocked operation waits for, and why a failed one failed."""
+    wants[0] = 0
+    if result == WEB_WANT_READ:
+        wants[0] = WEB_READ
+    elif result == WEB_WANT_WRITE:
+        wants[0] = WEB_WRITE
+    elif result == WEB_FAILED:
+        c.error_number = errno
+    return result
+
+
+cdef object address_tuple(const web_address* at):
+    cdef char[INET6_ADDRSTRLEN] text
+    if web_address_text(at, text) == NULL:
+        return None
+    return (text.decode("ascii"), at.port)
+
+
+cdef int take_socket(Connection c, object sock) except -1:
+    """Moves the fd of a socket object into a connection. The object is detached first, so exactly one owner ever closes
+    the fd, whatever fails after."""
+    if not isinstance(sock, socket_type):
+        raise TypeError(f"a connected socket.socket is needed, not {type(sock).__name__}")
+    if sock.type != SOCK_STREAM:
+        raise ValueError("a stream socket is needed (socket.SOCK_STREAM)")
+    c.fd = sock.detach()
+    if c.fd < 0:
+        raise ValueError("the socket is closed")
+    if web_prepare_fd(c.fd) < 0:
+        raise_errno("the socket cannot be made non-blocking")
+    web_socket_address(c.fd, 1, &c.peer_address)
+    return 1

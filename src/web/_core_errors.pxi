@@ -1,0 +1,43 @@
+# Why things fail: errno as an exception, and the counted reasons for which connections close.
+#
+# A hostile or broken peer is normal: its connection closes with a reason that is counted, and nothing is logged.
+# CLOSE_REASONS is the one list of those reasons; CloseReason and Loop.counters follow it.
+
+from os import strerror as os_strerror
+
+
+cdef enum CloseReason:
+    CLOSE_NONE = 0
+    CLOSE_DONE = 1                  # as both sides agreed: Connection: close, or the peer ended between requests
+    CLOSE_PEER_LEFT = 2             # the peer ended or reset in the middle of a request or an answer
+    CLOSE_TRUNCATED = 3             # TLS: the peer ended without close_notify
+    CLOSE_BAD_REQUEST = 4           # the request was refused by the parser or a limit
+    CLOSE_HANDSHAKE_FAILED = 5
+    CLOSE_PLAIN_ON_TLS = 6          # plain HTTP, or something else that is no ClientHello, on a TLS port
+    CLOSE_TLS_FAILED = 7            # TLS broke after the handshake
+    CLOSE_HANDSHAKE_TIMEOUT = 8
+    CLOSE_HEAD_TIMEOUT = 9
+    CLOSE_IDLE_TIMEOUT = 10
+    CLOSE_BODY_SLOW = 11
+    CLOSE_RESPONSE_SLOW = 12
+    CLOSE_LINGER_TIMEOUT = 13
+    CLOSE_MADE_ROOM = 14            # chosen when a cap was reached
+    CLOSE_REFUSED = 15              # a cap was reached and nobody could make room
+    CLOSE_FILE_SHRANK = 16
+    CLOSE_HANDLER = 17              # the handler's answer could not be written
+    CLOSE_STOPPED = 18              # the server stopped
+    CLOSE_NO_MEMORY = 19
+    CLOSE_ILLEGAL_STEP = 20         # a state machine was asked for a step that it does not have: a defect of ours
+    CLOSE_REASON_COUNT = 21
+
+cdef tuple CLOSE_REASONS = (
+    "none", "done", "peer_left", "truncated", "bad_request", "handshake_failed", "plain_on_tls", "tls_failed",
+    "handshake_timeout", "head_timeout", "idle_timeout", "body_slow", "response_slow", "linger_timeout", "made_room",
+    "refused", "file_shrank", "handler", "stopped", "no_memory", "illegal_step",
+)
+
+
+cdef int raise_errno(str what) except -1:
+    """Raises OSError for the current errno, with what failed before the system's own words."""
+    cdef int number = errno
+    raise OSError(number, f"{what}: {os_strerror(number)}")

@@ -1,0 +1,569 @@
+# HTTP/1 (RFC 9112): the protocol machine of a connection and the stream machine of each request, first byte to last.
+#
+# Stream (one request at a time; a later one waits in the input until the earlier is answered):
+#
+#     HEAD     waiting for a request, or in the middle of its head
+#     BODY     the head is whole, its body is not
+#     READY    the whole request is here, or it was refused: the loop calls the handler when it next holds the GIL
+#     HANDLER  Python runs
+#
+# Protocol: reading is READ_OPEN until no further request will be read (READ_ENDED); writing is WRITE_OPEN until the last
+# answer was queued (WRITE_LAST), after which the transport closes once the queue is empty.
+#
+# A turn goes exchange_read (no GIL) -> exchange_call (GIL) -> exchange_write (no GIL) -> exchange_settle.
+#
+# Ownership: Http1 belongs to its connection and exists only while there is something to remember; an idle connection has
+# none. Input bytes lie in the loop's arena for one turn (in_cap == 0) and are moved to a heap block of the connection's
+# own when they must outlive it. head and body point into the input while the whole request lies there, else into blocks
+# that Http1 owns (head_copy, body_block). http1_free gives back all of it.
+
+cdef enum Stream:
+    STREAM_HEAD = 1
+    STREAM_BODY = 2
+    STREAM_READY = 3
+    STREAM_HANDLER = 4
+
+cdef unsigned char[5] STREAM_STEPS
+STREAM_STEPS[:] = [
+    0,
+    (1 << STREAM_BODY) | (1 << STREAM_READY),       # HEAD
+    (1 << STREAM_READY),                            # BODY
+    (1 << STREAM_HANDLER),                          # READY
+    (1 << STREAM_HEAD),                             # HANDLER
+]
+
+cdef enum Protocol:
+    READ_OPEN = 1
+    READ_ENDED = 2
+    WRITE_OPEN = 1
+    WRITE_LAST = 2
+
+cdef struct Http1:
+    Http1* next                 # in the pool
+    unsigned char stream        # Stream
+    unsigned char reading       # READ_*: only ever OPEN -> ENDED
+    unsigned char writing       # WRITE_*: only ever OPEN -> LAST
+    bint peer_ended             # the peer will send no more (half-close)
+    # input
+    char* in_data
+    size_t in_at, in_end
+    size_t in_cap               # 0: lies in the arena of this turn
+    # the request
+    Http1Head head
+    Http1Chunked chunked
+    size_t head_len
+    char* head_copy
+    const char* body
+    size_t body_len
+    char* body_block
+    size_t body_cap
+    int refused                 # status of a refusal by the protocol once the head was parsed; 0: none
+    const char* fault           # why, in words
+    # the answers
+    Output out
+    # minimum rate: what moved since the look before
+    uint64_t moved
+    int64_t moved_since
+
+cdef enum:
+    READ_CHUNK = 16384          # asked of the transport at a time
+    READ_BUDGET = 262144        # bytes that one connection may read in one turn
+    PIPELINE_BUDGET = 32        # requests that one connection may have answered in one turn
+    BODY_STEP = 65536           # room for this much of a body is made before it comes
+
+cdef const char* CONTINUE_LINE = "HTTP/1.1 100 Continue\r\n\r\n"
+
+
+cdef int stream_step(Http1* http, Stream to) noexcept nogil:
+    """Changes the state of the stream: 1, or WEB_FAILED where the table does not allow it."""
+    if not STREAM_STEPS[http.stream] & (1 << <int>to):
+        return illegal_step()
+    http.stream = to
+    return 1
+
+
+# -- memory --------------------------------------------------------------------------------------------------------------
+
+cdef Http1* http1_of(Loop loop, Connection c) noexcept nogil:
+    """The protocol's state of a connection, made when there is none. NULL: no memory."""
+    cdef Http1* http = c.http
+    if http != NULL:
+        return http
+    http = loop.http_pool
+    if http != NULL:
+        loop.http_pool = http.next
+        loop.http_pooled -= 1
+    else:
+        http = <Http1*>PyMem_RawMalloc(sizeof(Http1))
+        if http == NULL:
+            return NULL
+    memset(http, 0, sizeof(Http1))
+    http.stream = STREAM_HEAD
+    http.reading = READ_OPEN
+    http.writing = WRITE_OPEN
+    http1_head_init(&http.head)
+    c.http = http
+    return http
+
+
+cdef void http1_free(Loop loop, Connection c) noexcept nogil:
+    """Gives back everything that the protocol holds for a connection."""
+    cdef Http1* http = c.http
+    if http == NULL:
+        return
+    c.http = NULL
+    output_drop(loop, &http.out)
+    request_free(http)
+    if http.in_cap > 0:
+        PyMem_RawFree(http.in_data)
+    if loop.http_pooled < HTTP_POOL:
+        http.next = loop.http_pool
+        loop.http_pool = http
+        loop.http_pooled += 1
+    else:
+        PyMem_RawFree(http)
+
+
+cdef void request_free(Http1* http) noexcept nogil:
+    """Frees what the current request owns, and makes ready for the next."""
+    PyMem_RawFree(http.head_copy)
+    PyMem_RawFree(http.body_block)
+    http.head_copy = http.body_block = NULL
+    http.body = NULL
+    http.body_len = http.body_cap = 0
+    http.refused = 0
+    http.fault = NULL
+    http1_head_init(&http.head)
+
+
+cdef int input_keep(Http1* http) noexcept nogil:
+    """The turn ends: input that was not consumed moves from the arena to a block of its own. 1, WEB_FAILED."""
+    cdef size_t count = http.in_end - http.in_at
+    cdef char* block
+    if http.in_cap > 0:
+        if count == 0:
+            PyMem_RawFree(http.in_data)
+            http.in_data = NULL
+            http.in_cap = http.in_at = http.in_end = 0
+        return 1
+    if count == 0:
+        http.in_data = NULL
+        http.in_at = http.in_end = 0
+        return 1
+    block = <char*>PyMem_RawMalloc(count + 1024)
+    if block == NULL:
+        return WEB_FAILED
+    memcpy(block, http.in_data + http.in_at, count)
+    http.in_data = block
+    http.in_cap = count + 1024
+    http.in_at = 0
+    http.in_end = count
+    return 1
+
+
+cdef Py_ssize_t input_room(Loop loop, Http1* http) noexcept nogil:
+    """Makes room behind the input and gives its size; WEB_FAILED: no memory, BUDGET_USED: the arena is full this turn."""
+    cdef size_t held
+    cdef char* block
+    if http.in_data == NULL:
+        if IN_ARENA - loop.in_top < READ_CHUNK:
+            return BUDGET_USED
+        http.in_data = loop.in_arena + loop.in_top
+        http.in_at = http.in_end = 0
+    if http.in_cap == 0:
+        if http.in_at == http.in_end and http.in_data + http.in_end == loop.in_arena + loop.in_top:
+            loop.in_top -= http.in_end      # all of it was consumed: the room is used again
+            http.in_at = http.in_end = 0
+        if http.in_data + http.in_end == loop.in_arena + loop.in_top and IN_ARENA - loop.in_top >= READ_CHUNK:
+            return READ_CHUNK
+        if input_keep(http) < 0:
+            return WEB_FAILED
+        if http.in_data == NULL:
+            return input_room(loop, http)
+    if http.in_cap - http.in_end >= 1024:
+        return http.in_cap - http.in_end
+    held = http.in_end - http.in_at
+    block = <char*>PyMem_RawMalloc(2 * held + 4096)
+    if block == NULL:
+        return WEB_FAILED
+    memcpy(block, http.in_data + http.in_at, held)
+    PyMem_RawFree(http.in_data)
+    http.in_data = block
+    http.in_cap = 2 * held + 4096
+    http.in_at = 0
+    http.in_end = held
+    return http.in_cap - held
+
+
+cdef int body_room(Http1* http, size_t count) noexcept nogil:
+    """Makes the body's block hold count bytes: 1, WEB_FAILED. It grows with what really came, not with what was said."""
+    cdef size_t size = 2 * http.body_cap
+    cdef char* block
+    if http.body_cap >= count:
+        return 1
+    if size < count:
+        size = count
+    block = <char*>PyMem_RawRealloc(http.body_block, size)
+    if block == NULL:
+        return WEB_FAILED
+    http.body_block = block
+    http.body_cap = size
+    http.body = block
+    return 1
+
+
+# -- reading (no GIL) ------------------------------------------------------------------------------------------------
+
+cdef int exchange_parse(Loop loop, Connection c) noexcept nogil:
+    """Looks at the input: 1 a request is READY (whole, or refused), HTTP1_MORE more bytes are needed, WEB_FAILED: the
+    connection was taken out of service."""
+    cdef Http1* http = c.http
+    cdef Py_ssize_t result
+    cdef size_t got
+    if http.stream == STREAM_HEAD:
+        if http.in_at == http.in_end:
+            return HTTP1_MORE
+        result = http1_head_feed(&http.head, http.in_data + http.in_at, http.in_end - http.in_at, &loop.limits.http)
+        if result == HTTP1_MORE:
+            return HTTP1_MORE
+        if result < 0:
+            return exchange_refuse_head(loop, c, <int>-result)
+        http.head_len = result
+        http.in_at += http.head_len
+        unfinished_end(&loop.sources, &c.unfinished)
+        if http.head.content_length <= 0 and not http.head.chunked:
+            http.body_len = 0
+            return stream_step(http, STREAM_READY)
+        if http.head.content_length > <int64_t>loop.limits.body:
+            return exchange_refuse(http, 413, "the body is larger than this server accepts")
+        got = http.in_end - http.in_at
+        if not http.head.chunked and got >= <size_t>http.head.content_length:
+            http.body = http.in_data + http.in_at
+            http.body_len = <size_t>http.head.content_length
+            http.in_at += http.body_len
+            return stream_step(http, STREAM_READY)
+        if exchange_begin_body(loop, c) < 0:
+            take_out(loop, c, CLOSE_NO_MEMORY)
+            return WEB_FAILED
+    if http.stream == STREAM_BODY:
+        return exchange_parse_body(loop, c)
+    return 1 if http.stream == STREAM_READY else HTTP1_MORE
+
+
+cdef int exchange_begin_body(Loop loop, Connection c) noexcept nogil:
+    """The head is whole and its body is not: the head is set aside, and a client that waits for it is told to go on."""
+    cdef Http1* http = c.http
+    http.head_copy = <char*>PyMem_RawMalloc(http.head_len)
+    if http.head_copy == NULL:
+        return WEB_FAILED
+    memcpy(http.head_copy, http.in_data + http.in_at - http.head_len, http.head_len)
+    http1_chunked_init(&http.chunked)
+    http.moved = 0
+    http.moved_since = loop.now
+    # RFC 9110 10.1.1: not needed once the client has begun to send
+    if http.head.expect_continue and http.in_at == http.in_end:
+        if output_static(loop, &http.out, CONTINUE_LINE, strlen(CONTINUE_LINE)) < 0:
+            return WEB_FAILED
+    return stream_step(http, STREAM_BODY)
+
+
+cdef int exchange_parse_body(Loop loop, Connection c) noexcept nogil:
+    """Moves body bytes from the input into the body's block. Results as exchange_parse."""
+    cdef Http1* http = c.http
+    cdef Py_ssize_t result
+    cdef size_t got = http.in_end - http.in_at
+    cdef size_t consumed[1]
+    cdef size_t produced[1]
+    if http.head.chunked:
+        if got == 0:
+            return HTTP1_MORE
+        if body_room(http, http.body_len + got) < 0:
+            take_out(loop, c, CLOSE_NO_MEMORY)
+            return WEB_FAILED
+        result = http1_chunked_feed(&http.chunked, http.in_data + http.in_at, got, consumed,
+                                    http.body_block + http.body_len, produced, &loop.limits.http)
+        http.in_at += consumed[0]
+        http.body_len += produced[0]
+        if http.body_len > loop.limits.body:
+            return exchange_refuse(http, 413, "the body is larger than this server accepts")
+        if result == HTTP1_MORE:
+            return HTTP1_MORE
+        if result < 0:
+            return exchange_refuse(http, <int>-result, http.chunked.fault)
+        return stream_step(http, STREAM_READY)
+    if got > <size_t>http.head.content_length - http.body_len:
+        got = <size_t>http.head.content_length - http.body_len
+    if got > 0:
+        if body_room(http, http.body_len + got) < 0:
+            take_out(loop, c, CLOSE_NO_MEMORY)
+            return WEB_FAILED
+        memcpy(http.body_block + http.body_len, http.in_data + http.in_at, got)
+        http.in_at += got
+        http.body_len += got
+    if http.body_len < <size_t>http.head.content_length:
+        return HTTP1_MORE
+    return stream_step(http, STREAM_READY)
+
+
+cdef int exchange_refuse(Http1* http, int status, const char* fault) noexcept nogil:
+    """Refuses a request whose head was parsed. The application's hooks see the answer; the rest of its body is not
+    framed by anything that we trust, so nothing more is read as a request."""
+    http.refused = status
+    http.fault = fault
+    http.body_len = 0
+    http.reading = READ_ENDED
+    return stream_step(http, STREAM_READY)
+
+
+cdef int exchange_refuse_head(Loop loop, Connection c, int status) noexcept nogil:
+    """Answers a head that could not be parsed: there is no request, so no hook sees it. RFC 9112 2.2, 3: close after.
+    Always WEB_FAILED: nothing more is read."""
+    cdef Http1* http = c.http
+    http.reading = READ_ENDED
+    http.writing = WRITE_LAST
+    c.reason = CLOSE_BAD_REQUEST
+    if answer_without_request(loop, http, status, http.head.fault) < 0:
+        take_out(loop, c, CLOSE_NO_MEMORY)
+    return WEB_FAILED
+
+
+cdef Py_ssize_t exchange_receive(Loop loop, Connection c) noexcept nogil:
+    """One read of the transport, to where its bytes belong. Bytes read, or what the transport said, or BUDGET_USED."""
+    cdef Http1* http = c.http
+    cdef Py_ssize_t n, room
+    cdef size_t owed
+    if http.stream == STREAM_BODY and not http.head.chunked and http.in_at == http.in_end:
+        # straight into the body's block, and not a byte further: what follows is the next request
+        owed = <size_t>http.head.content_length - http.body_len
+        if body_room(http, http.body_len + (owed if owed < BODY_STEP else BODY_STEP)) < 0:
+            return WEB_FAILED
+        room = http.body_cap - http.body_len
+        if <size_t>room > owed:
+            room = owed
+        n = c.recv_some(http.body_block + http.body_len, room)
+        if n > 0:
+            http.body_len += n
+    else:
+        room = input_room(loop, http)
+        if room < 0:
+            return room
+        n = c.recv_some(http.in_data + http.in_end, room)
+        if n > 0:
+            http.in_end += n
+            if http.in_cap == 0:
+                loop.in_top += n
+    if n > 0:
+        http.moved += n
+        loop.bytes_received += n
+    return n
+
+
+cdef void exchange_read(Loop loop, Connection c) noexcept nogil:
+    """The transport is readable, or input is left from the turn before: reads and parses until a request is READY,
+    nothing is left, or the turn's share is used up."""
+    cdef Http1* http = http1_of(loop, c)
+    cdef size_t budget = READ_BUDGET
+    cdef Py_ssize_t n
+    cdef int parsed
+    if http == NULL:
+        take_out(loop, c, CLOSE_NO_MEMORY)
+        return
+    if http.out.first != NULL or http.reading == READ_ENDED:
+        return                      # what was answered is not yet sent: the peer's next request waits with the peer
+    while True:
+        parsed = exchange_parse(loop, c)
+        if parsed == WEB_FAILED:
+            if c.http != NULL:
+                exchange_write(loop, c)
+            return
+        if parsed > 0:
+            loop_queue_call(loop, c)
+            return
+        if http.peer_ended:
+            exchange_peer_left(loop, c)
+            return
+        if http.out.first != NULL:  # 100 Continue
+            exchange_write(loop, c)
+            if c.http == NULL or http.out.first != NULL:
+                return
+        if budget == 0:
+            loop_queue_ready(loop, c)
+            return
+        n = exchange_receive(loop, c)
+        if n == WEB_WANT_READ or n == WEB_WANT_WRITE:
+            return
+        if n == BUDGET_USED:
+            loop_queue_ready(loop, c)
+            return
+        if n == WEB_FAILED:
+            take_out(loop, c, c.failure_reason())
+            return
+        if n == WEB_END:
+            http.peer_ended = True
+            continue
+        budget = budget - n if <size_t>n < budget else 0
+
+
+cdef void exchange_peer_left(Loop loop, Connection c) noexcept nogil:
+    """The peer ended. Between requests that is how a connection ends; in a request there is nobody to answer."""
+    cdef Http1* http = c.http
+    if http.stream == STREAM_HEAD and http.in_at == http.in_end:
+        transport_finish(loop, c, CLOSE_DONE)
+    else:
+        take_out(loop, c, CLOSE_PEER_LEFT)
+
+
+# -- calling (GIL) ---------------------------------------------------------------------------------------------------
+
+cdef int exchange_call(Loop loop, Connection c) except -1:
+    """Answers the READY request, and those that lie whole behind it in the input: parsed here, because giving the GIL up
+    and taking it again costs more than parsing."""
+    cdef Http1* http = c.http
+    cdef int answered = 0
+    while http.stream == STREAM_READY:
+        if exchange_answer_one(loop, c) < 0:
+            take_out(loop, c, CLOSE_HANDLER)
+            return 1
+        answered += 1
+        if http.writing == WRITE_LAST or http.in_at == http.in_end or answered == PIPELINE_BUDGET \
+                or output_held(&http.out) > loop.limits.out_buffer:
+            return 1
+        if exchange_parse(loop, c) == WEB_FAILED:
+            return 1
+    return 1
+
+
+cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
+    """Runs the application for one request and queues its answer. WEB_FAILED: it cannot be written."""
+    cdef Http1* http = c.http
+    cdef Request request = loop.request
+    cdef Response response
+    cdef const char* head = http.head_copy
+    cdef int result
+    if request is None:
+        request = Request.__new__(Request)
+    else:
+        loop.request = None
+    if head == NULL:    # the whole request lies in the input
+        head = http.in_data + http.in_at - http.body_len - http.head_len
+    stream_step(http, STREAM_HANDLER)
+    request.bind(c, head, &http.head, http.body, http.body_len)
+    try:
+        if http.refused:
+            loop.refused_requests += 1
+            c.reason = CLOSE_BAD_REQUEST if http.refused != 408 else CLOSE_BODY_SLOW
+            response = loop.dispatcher.error(request, http.refused, http.fault.decode("ascii"))
+        else:
+            response = loop.dispatcher.respond(request)
+        loop.requests += 1
+        c.requests += 1
+        result = answer_write(loop, c, request, response)
+    except BaseException:
+        request.detach()
+        take_out(loop, c, CLOSE_HANDLER)
+        raise
+    if Py_REFCNT(request) == 1:
+        request.unbind()
+        loop.request = request
+    else:
+        request.detach()    # somebody kept it: it takes its bytes with it
+    request_free(http)
+    stream_step(http, STREAM_HEAD)
+    return result
+
+
+# -- writing and settling (no GIL) -------------------------------------------------------------------------------------
+
+cdef void exchange_write(Loop loop, Connection c) noexcept nogil:
+    """Sends what is queued; after the last answer the transport begins to close."""
+    cdef Http1* http = c.http
+    cdef Py_ssize_t result
+    if http == NULL:
+        return
+    if http.out.first != NULL:
+        result = output_send(loop, c, &http.out, &http.moved)
+        if result == BUDGET_USED:
+            loop_queue_ready(loop, c)
+            return
+        if result == WEB_END:
+            take_out(loop, c, CLOSE_FILE_SHRANK)     # what was promised cannot be sent: never look complete
+            return
+        if result == WEB_FAILED:
+            take_out(loop, c, c.failure_reason())
+            return
+        if result < 0:
+            return
+    if http.writing == WRITE_LAST:
+        transport_finish(loop, c, <CloseReason>c.reason if c.reason != CLOSE_NONE else CLOSE_DONE)
+    elif http.stream == STREAM_HEAD and (http.in_at < http.in_end or http.peer_ended or c.has_pending() > 0):
+        loop_queue_ready(loop, c)       # a pipelined request waits in the input, or inside the transport
+
+
+cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:
+    """The end of a connection's turn: nothing of it stays in the arenas, it has the deadline of what it waits for, and
+    the poller watches for that."""
+    cdef Http1* http = c.http
+    cdef unsigned char want = WEB_READ
+    cdef bint partial
+    if http == NULL:
+        loop_watch(loop, c, want)
+        return
+    if input_keep(http) < 0 or output_keep(loop, &http.out) < 0:
+        take_out(loop, c, CLOSE_NO_MEMORY)
+        return
+    if http.out.first != NULL:
+        if not c.deadline.is_set or c.deadline.kind != DEADLINE_RATE:
+            http.moved = 0
+            http.moved_since = loop.now
+            deadline_set(&loop.deadlines, &c.deadline, DEADLINE_RATE, loop.now)
+        loop_watch(loop, c, c.write_wants if c.write_wants else WEB_WRITE)
+        return
+    if http.stream == STREAM_BODY:
+        if not c.deadline.is_set or c.deadline.kind != DEADLINE_RATE:
+            deadline_set(&loop.deadlines, &c.deadline, DEADLINE_RATE, loop.now)
+    elif http.stream == STREAM_HEAD:
+        partial = http.in_at < http.in_end
+        if partial or c.requests == 0:      # absolute: bytes that trickle in do not move it
+            if not c.deadline.is_set or c.deadline.kind != DEADLINE_HEAD:
+                deadline_set(&loop.deadlines, &c.deadline, DEADLINE_HEAD, loop.now)
+            if c.unfinished.source == NULL:
+                loop_count_unfinished(loop, c)
+        else:
+            deadline_set(&loop.deadlines, &c.deadline, DEADLINE_IDLE, loop.now)
+        if not partial and not http.peer_ended:
+            http1_free(loop, c)
+    loop_watch(loop, c, c.read_wants if c.read_wants else want)
+
+
+cdef void exchange_head_late(Loop loop, Connection c) noexcept nogil:
+    """The head did not come in time: 408 where it had begun (RFC 9110 15.5.9), else an end without a word."""
+    cdef Http1* http = c.http
+    if http == NULL or http.in_at == http.in_end:
+        transport_finish(loop, c, CLOSE_HEAD_TIMEOUT)
+    else:
+        c.reason = CLOSE_HEAD_TIMEOUT
+        if answer_without_request(loop, http, 408, "the request's head came too slowly") < 0:
+            take_out(loop, c, CLOSE_NO_MEMORY)
+            return
+        exchange_write(loop, c)
+    settle(loop, c)
+
+
+cdef void exchange_check_rate(Loop loop, Connection c) noexcept nogil:
+    """Each second while body or response bytes are owed: fewer than the minimum rate over the grace period ends it."""
+    cdef Http1* http = c.http
+    cdef bint writing = http.out.first != NULL
+    cdef int64_t elapsed = loop.now - http.moved_since
+    cdef int64_t grace = loop.limits.response_grace if writing else loop.limits.body_grace
+    cdef int64_t rate = loop.limits.response_min_rate if writing else loop.limits.body_min_rate
+    if elapsed >= grace:
+        if <double>http.moved < <double>rate * <double>elapsed / 1e9:
+            if writing:
+                take_out(loop, c, CLOSE_RESPONSE_SLOW)
+                return
+            exchange_refuse(http, 408, "the body came too slowly")
+            loop_queue_call(loop, c)
+            return
+        http.moved = 0
+        http.moved_since = loop.now
+    deadline_set(&loop.deadlines, &c.deadline, DEADLINE_RATE, loop.now)

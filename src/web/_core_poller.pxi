@@ -1,0 +1,64 @@
+# The operating system as the core sees it: the declarations of conn_helpers.h, poller.h and a little of libc.
+
+cdef extern from "conn_helpers.h" nogil:
+    enum:
+        WEB_END
+        WEB_WANT_READ
+        WEB_WANT_WRITE
+        WEB_FAILED
+
+    ctypedef struct web_address:
+        uint8_t* ip
+        uint16_t port
+        uint8_t family
+
+    int web_detach_fd(int* slot)
+    void web_close_fd(int* slot)
+    int64_t web_monotonic_ns()
+    int64_t web_unix_seconds()
+    int web_prepare_fd(int fd)
+    int web_accept(int listener, web_address* peer)
+    int web_socket_address(int fd, int peer, web_address* out)
+    Py_ssize_t web_recv(int fd, void* to, size_t count)
+    Py_ssize_t web_peek(int fd, void* to, size_t count)
+    Py_ssize_t web_send(int fd, const void* data, size_t count, int more)
+    Py_ssize_t web_send_file(int fd, int file, int64_t* offset, size_t count)
+    Py_ssize_t web_read_file(int file, void* to, size_t count, int64_t offset)
+    const char* web_address_text(const web_address* address, char* out)
+    uint64_t web_source_key(const web_address* address)
+
+cdef extern from "poller.h" nogil:
+    enum:
+        WEB_READ
+        WEB_WRITE
+        WEB_HANGUP
+
+    ctypedef struct web_event:
+        void* data
+        unsigned what
+
+    ctypedef struct web_poller:
+        int fd
+        int timer_due
+        int woken
+
+    int web_poller_open(web_poller* p)
+    void web_poller_close(web_poller* p)
+    int web_poller_add(web_poller* p, int fd, void* data, unsigned want)
+    int web_poller_change(web_poller* p, int fd, void* data, unsigned had, unsigned want)
+    int web_poller_remove(web_poller* p, int fd, unsigned had)
+    int web_poller_set_timer(web_poller* p, int64_t at_ns)
+    int web_poller_wake(web_poller* p)
+    int web_poller_wait(web_poller* p, web_event* out, int timeout_ms)
+
+cdef extern from "sys/socket.h" nogil:
+    enum:
+        SHUT_WR
+    int c_shutdown "shutdown" (int fd, int how)
+
+cdef extern from "netinet/in.h" nogil:
+    enum:
+        INET6_ADDRSTRLEN
+
+cdef enum:
+    WEB_EVENTS = 64         # as many as one web_poller_wait gives

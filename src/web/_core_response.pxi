@@ -1,0 +1,434 @@
+# Response: an answer as a value. Nothing changes one after it was made: with_status, with_header and add_header return
+# new ones, so a Response may be kept in a global, returned any number of times, and passed through after hooks.
+#
+# Invariants
+# - _head holds the application's own field lines, each "Name: value\r\n", checked and encoded when they were set;
+#   writing the head is two memcpy. No CR, LF or NUL comes from a name or a value (RFC 9110 5.5): there is no other way
+#   into _head.
+# - _body is never None. file_name != NULL exactly when the body is a file: it points into _file, and _body is empty.
+# - status is 200 to 599. With 204, 205 and 304 (RFC 9110 15.3.5, 15.3.6, 15.4.5) there is neither body nor file.
+#
+# What the exchange writes itself (Content-Length, Date, Server, Connection ...) an application cannot set: it is
+# refused when it is tried, because two voices about framing are how responses are split (RFC 9112 11.1).
+#
+# All attributes are bytes, which hold no references: the collector does not track Responses.
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport (
+    PyUnicode_AsLatin1String, PyUnicode_AsUTF8AndSize, PyUnicode_AsUTF8String)
+from libc.errno cimport EACCES, EINTR, ELOOP, EMFILE, ENAMETOOLONG, ENFILE, ENOENT, ENOTDIR, EPERM, errno
+from libc.string cimport memchr, memcpy
+from posix.fcntl cimport O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDONLY, open as posix_open
+from posix.stat cimport S_ISREG, fstat, struct_stat
+from posix.unistd cimport close as posix_close
+
+from contextvars import ContextVar as _ContextVar
+from json import JSONDecoder as _JSONDecoder, JSONEncoder as _JSONEncoder
+from re import compile as _compile
+from os import fsdecode as _fsdecode, fsencode as _fsencode
+from urllib.parse import quote as _quote
+
+from web.mime import content_type as _mime_content_type
+
+cdef enum:
+    STATUS_LINE_MAX = 64        # more than the longest line that http1_status_line gives
+
+cdef object _control_character = _compile(r"[\x00-\x1f\x7f]").search
+cdef object _bytes = bytes     # the class has a maker of that name
+cdef bytes _NO_LINES = b""
+cdef bytes _TEXT_LINE = b"Content-Type: text/plain; charset=utf-8\r\n"
+cdef bytes _HTML_LINE = b"Content-Type: text/html; charset=utf-8\r\n"
+cdef bytes _JSON_LINE = b"Content-Type: application/json\r\n"
+cdef bytes _BYTES_LINE = b"Content-Type: application/octet-stream\r\n"
+
+cdef dict _REFUSED = {
+    "content-length": "it is counted from the body (RFC 9110 8.6)",
+    "transfer-encoding": "the server chooses the framing (RFC 9112 6.1)",
+    "trailer": "trailers are not sent",
+    "connection": "it belongs to the connection, not to the answer (RFC 9110 7.6.1)",
+    "keep-alive": "it belongs to the connection, not to the answer (RFC 9110 7.6.1)",
+    "proxy-connection": "it belongs to the connection, not to the answer (RFC 9110 7.6.1)",
+    "upgrade": "protocols are switched by the server (RFC 9110 7.8)",
+    "date": "the server writes it (RFC 9110 6.6.1)",
+    "server": "the server writes it, or leaves it out when told so",
+}
+cdef frozenset _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+# ---- JSON ----
+
+def _not_json(str name):
+    raise ValueError(f"{name} is not JSON (RFC 8259 6)")
+
+
+cdef object _json_decode = _JSONDecoder(parse_constant=_not_json).decode
+cdef object _json_encode = _JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+# What Response.json uses: an App with json=... sets it while it answers, others never pay for it. A context variable,
+# because another App may answer in another thread or task at the same time.
+cdef object _json_dumps = _ContextVar("web.json.dumps", default=_json_encode)
+
+
+def _json_loads(bytes data not None):
+    return _json_decode(data.decode("utf-8"))     # JSON is UTF-8 (RFC 8259 8.1)
+
+
+cdef bytes _json_body(object value):
+    text = _json_dumps.get()(value)
+    if type(text) is str:
+        return PyUnicode_AsUTF8String(text)
+    if type(text) is bytes:
+        return text
+    raise TypeError(f"App(json=...): dumps() must return str or bytes, not {type(text).__name__}")
+
+
+# ---- field lines ----
+
+cdef bytes _field_line(object name, object value):
+    """b"Name: value\\r\\n", checked. TypeError or ValueError, which name the field."""
+    cdef Py_ssize_t[1] length
+    cdef Py_ssize_t name_len
+    cdef const char* text
+    cdef bytes encoded, line
+    cdef char* out
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise TypeError(f"header {name!r}: name and value are str, not {type(name).__name__}, {type(value).__name__}")
+    text = PyUnicode_AsUTF8AndSize(name, length)
+    name_len = length[0]
+    if not http1_is_token(text, name_len):
+        raise ValueError(f"header {name!r}: a name is made of letters, digits and !#$%&'*+-.^_`|~ (RFC 9110 5.1)")
+    why = _REFUSED.get(name.lower())
+    if why is not None:
+        raise ValueError(f"header {name!r}: leave it out; {why}")
+    try:
+        encoded = PyUnicode_AsLatin1String(value)
+    except UnicodeEncodeError:
+        raise ValueError(f"header {name!r}: the value {value!r} holds characters beyond ISO-8859-1; encode them "
+                         "(RFC 8187, percent-encoding)") from None
+    length[0] = PyBytes_GET_SIZE(encoded)
+    if not http1_is_field_value(PyBytes_AS_STRING(encoded), length[0]):
+        raise ValueError(f"header {name!r}: the value {value!r} holds CR, LF, NUL or another control character, which "
+                         "could begin another header (RFC 9110 5.5)")
+    line = PyBytes_FromStringAndSize(NULL, name_len + 2 + length[0] + 2)
+    out = PyBytes_AS_STRING(line)
+    memcpy(out, text, name_len)
+    memcpy(out + name_len, b": ", 2)
+    memcpy(out + name_len + 2, PyBytes_AS_STRING(encoded), length[0])
+    memcpy(out + name_len + 2 + length[0], b"\r\n", 2)
+    return line
+
+
+cdef bytes _lines_without(bytes head, str name):
+    """The lines of head but those of that name."""
+    cdef Http1Field field
+    cdef size_t[1] at
+    cdef size_t begin = 0
+    cdef size_t end = PyBytes_GET_SIZE(head)
+    cdef Py_ssize_t[1] length
+    cdef const char* wanted = PyUnicode_AsUTF8AndSize(name, length)
+    cdef const char* data = PyBytes_AS_STRING(head)
+    cdef bytes kept = head
+    cdef bint first = True
+    at[0] = 0
+    while http1_field_next(data, end, at, &field) == 1:
+        if field.name_len == <size_t>length[0] and _same_name(field.name, wanted, field.name_len):
+            if first:
+                kept = PyBytes_FromStringAndSize(data, begin)
+                first = False
+        elif not first:
+            kept += PyBytes_FromStringAndSize(data + begin, at[0] - begin)
+        begin = at[0]
+    return kept
+
+
+cdef bytes _with_lines(bytes head, object headers):
+    """head and the lines for headers=...: a mapping, or pairs, in which a name may come more than once.
+
+    A Content-Type among them takes the place of the one that was there.
+    """
+    if isinstance(headers, dict):
+        for name, value in (<dict>headers).items():
+            head = _with_line(head, name, value)
+    else:
+        for name, value in headers.items() if hasattr(headers, "items") else headers:
+            head = _with_line(head, name, value)
+    return head
+
+
+cdef bytes _with_line(bytes head, object name, object value):
+    cdef bytes line = _field_line(name, value)
+    if (<str>name).lower() == "content-type":
+        head = _lines_without(head, name)
+    return head + line
+
+
+cdef int _check_status(int status) except -1:
+    if not 200 <= status <= 599:
+        raise ValueError(f"status {status}: a Response's status is 200 to 599 (1xx are sent by the server itself)")
+    return 1
+
+
+cdef inline bint _is_bodiless(int status) noexcept nogil:
+    return status == 204 or status == 205 or status == 304
+
+
+cdef Response _make_response(bytes body, bytes head, int status, object headers):
+    cdef Response response
+    if status != 200:
+        _check_status(status)
+        if PyBytes_GET_SIZE(body) != 0 and _is_bodiless(status):
+            raise ValueError(f"status {status}: such an answer has no body (RFC 9110 15.3.5, 15.3.6, 15.4.5); "
+                             f"use Response.empty(status={status})")
+    if headers is not None:
+        head = _with_lines(head, headers)
+    response = <Response>Response.__new__(Response)
+    response.status = status
+    response._head = head
+    response._body = body
+    return response
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Response:
+    """The answer to a request, a value: nothing changes it, and it may be returned any number of times.
+
+    ``Response(body=b"", status=200, headers=None, content_type=None)``: ``body`` str (sent as UTF-8) or bytes;
+    ``status`` 200 to 599; ``headers`` a mapping or an iterable of pairs of str; ``content_type`` by default text/plain
+    for str, application/octet-stream for bytes, none for an empty body.
+
+    ValueError: a name or value that could split the answer, a header that the server writes itself (Content-Length,
+    Transfer-Encoding, Trailer, Connection, Keep-Alive, Proxy-Connection, Upgrade, Date, Server), a status outside
+    200..599, a body with 204, 205 or 304.
+    """
+    cdef readonly int status
+    cdef bytes _head
+    cdef bytes _body
+    cdef bytes _file
+    cdef const char* file_name
+
+    def __cinit__(self):
+        self.status = 200
+        self._head = _NO_LINES
+        self._body = _NO_LINES
+
+    def __init__(self, body=b"", int status=200, headers=None, content_type=None):
+        cdef Response made
+        if isinstance(body, str):
+            made = _make_response(PyUnicode_AsUTF8String(body), _TEXT_LINE if body else _NO_LINES, status, None)
+        elif isinstance(body, bytes):
+            made = _make_response(body, _BYTES_LINE if body else _NO_LINES, status, None)
+        else:
+            raise TypeError(f"Response(body): str or bytes is needed, not {type(body).__name__}; "
+                            "Response.json() takes other values")
+        if content_type is not None:
+            made._head = _field_line("Content-Type", content_type)
+        if headers is not None:
+            made._head = _with_lines(made._head, headers)
+        self._take(made)
+
+    cdef void _take(self, Response other) noexcept:
+        self.status = other.status
+        self._head = other._head
+        self._body = other._body
+        self._file = other._file
+        self.file_name = other.file_name
+
+    cdef Response _copy(self):
+        cdef Response copy = <Response>Response.__new__(Response)
+        copy._take(self)
+        return copy
+
+    # ---- what the exchange calls ----
+
+    cdef size_t head_bound(self) noexcept:
+        """At least as many bytes as head_write writes."""
+        return STATUS_LINE_MAX + <size_t>PyBytes_GET_SIZE(self._head)
+
+    cdef char* head_write(self, char* out) noexcept:
+        """Writes the status line and the application's lines; the new end. The exchange adds its own lines and the
+        empty one. It never writes more than head_bound()."""
+        cdef size_t[1] length
+        cdef const char* line = http1_status_line(self.status, length)
+        memcpy(out, line, length[0])
+        memcpy(out + length[0], PyBytes_AS_STRING(self._head), PyBytes_GET_SIZE(self._head))
+        return out + length[0] + PyBytes_GET_SIZE(self._head)
+
+    cdef int open_file(self, int* fd, long long* size) noexcept nogil:
+        """Opens the file that is the body: 1, and the caller owns *fd; or -(status) and nothing is open.
+
+        -404 no such regular file; -403 not readable for this process; -503 out of file descriptors; -500 anything else.
+        O_NONBLOCK: opening a named pipe must not wait for its writer.
+        """
+        cdef struct_stat about
+        cdef int opened = -1
+        if self.file_name == NULL:
+            return -500
+        while opened < 0:
+            opened = posix_open(self.file_name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+            if opened < 0 and errno != EINTR:
+                return _open_status(errno)
+        if fstat(opened, &about) != 0:
+            posix_close(opened)
+            return -500
+        if not S_ISREG(about.st_mode):
+            posix_close(opened)
+            return -404
+        fd[0] = opened
+        size[0] = about.st_size
+        return 1
+
+    # ---- reading ----
+
+    @property
+    def body(self):
+        """bytes: the body; empty when it is a file."""
+        return self._body
+
+    @property
+    def path(self):
+        """str: the file that is the body, or None."""
+        return None if self._file is None else _fsdecode(self._file)
+
+    @property
+    def headers(self):
+        """Headers: the application's own, Content-Type included; not those that the server adds when it sends."""
+        return headers_from(PyBytes_AS_STRING(self._head), 0, PyBytes_GET_SIZE(self._head))
+
+    def __eq__(self, other):
+        if not isinstance(other, Response):
+            return NotImplemented
+        return _value_of(self) == _value_of(other)
+
+    def __hash__(self):
+        return hash(_value_of(self))
+
+    def __repr__(self):
+        what = f"file {self.path!r}" if self._file is not None else f"{len(self._body)} bytes"
+        return f"<Response {self.status}, {what}>"
+
+    # ---- changed copies ----
+
+    def with_status(self, int status):
+        """A copy with another status. With 204, 205 and 304 it has no body (RFC 9110 15.3.5, 15.3.6, 15.4.5)."""
+        cdef Response copy = self._copy()
+        _check_status(status)
+        copy.status = status
+        if _is_bodiless(status):
+            copy._body = _NO_LINES
+            copy._file = None
+            copy.file_name = NULL
+        return copy
+
+    def with_header(self, str name not None, str value not None):
+        """A copy in which this header stands once, with this value: what was there of that name is replaced."""
+        cdef Response copy = self._copy()
+        cdef bytes line = _field_line(name, value)
+        copy._head = _lines_without(self._head, name) + line
+        return copy
+
+    def add_header(self, str name not None, str value not None):
+        """A copy with one more header, beside those of the same name (Set-Cookie, Vary, Link ...)."""
+        cdef Response copy = self._copy()
+        cdef bytes line = _field_line(name, value)
+        if name.lower() == "content-type":
+            raise ValueError("Content-Type may stand once (RFC 9110 8.3): use with_header, which replaces it")
+        copy._head = self._head + line
+        return copy
+
+    # ---- makers (static, which is cheaper to call than class methods; the class is final) ----
+
+    @staticmethod
+    def text(str body not None, *, int status=200, headers=None):
+        """text/plain in UTF-8."""
+        return _make_response(PyUnicode_AsUTF8String(body), _TEXT_LINE, status, headers)
+
+    @staticmethod
+    def html(str body not None, *, int status=200, headers=None):
+        """text/html in UTF-8. Nothing is escaped."""
+        return _make_response(PyUnicode_AsUTF8String(body), _HTML_LINE, status, headers)
+
+    @staticmethod
+    def json(value, *, int status=200, headers=None):
+        """application/json: the standard library's, compact, without NaN, characters as they are; or App(json=...)'s.
+
+        TypeError or ValueError from the library when the value cannot be written as JSON.
+        """
+        return _make_response(_json_body(value), _JSON_LINE, status, headers)
+
+    @staticmethod
+    def file(path, content_type=None, *, int status=200, headers=None):
+        """A file as the body, opened when it is sent: one that is missing then is answered with 404.
+
+        ``path`` str, bytes or os.PathLike. ``content_type`` by default from the name's extension (web.mime).
+        The path is taken as it is: one that a client chose belongs into ``static()``, which lets nothing out.
+        """
+        cdef Response response
+        cdef object name = _fsencode(path)
+        if memchr(PyBytes_AS_STRING(name), 0, PyBytes_GET_SIZE(name)) != NULL or not name:
+            raise ValueError(f"Response.file({path!r}): not a file name")
+        if _is_bodiless(status):
+            raise ValueError(f"status {status}: such an answer has no body (RFC 9110 15.3.5, 15.3.6, 15.4.5)")
+        if content_type is None:
+            content_type = _mime_content_type(_fsdecode(name))
+        response = _make_response(_NO_LINES, _field_line("Content-Type", content_type), status, headers)
+        response._file = name
+        response.file_name = PyBytes_AS_STRING(name)
+        return response
+
+    sendfile = file
+
+    @staticmethod
+    def redirect(str location not None, *, int status=302, headers=None):
+        """A redirect: ``status`` 301, 302, 303, 307 or 308 (RFC 9110 15.4). ``location`` is a URL or a path.
+
+        Spaces, backslashes and what is not ASCII are percent-encoded (RFC 3986 2.1); control characters are a
+        ValueError. A location from a client must be checked by the caller: "//host" leads elsewhere.
+        """
+        if status not in _REDIRECTS:
+            raise ValueError(f"Response.redirect(status={status}): use 301, 302, 303, 307 or 308 (RFC 9110 15.4)")
+        if not location:
+            raise ValueError("Response.redirect(): the location is empty")
+        if _control_character(location) is not None:
+            raise ValueError(f"Response.redirect({location!r}): control characters do not belong into a URL")
+        line = _field_line("Location", _quote(location, safe="!#$%&'()*+,/:;=?@[]~"))
+        return _make_response(_NO_LINES, line, status, headers)
+
+    @staticmethod
+    def not_found(str body not None="Not Found", *, int status=404, headers=None):
+        """404, text/plain."""
+        return _make_response(PyUnicode_AsUTF8String(body), _TEXT_LINE, status, headers)
+
+    @staticmethod
+    def bad_request(str body not None="Bad Request", *, int status=400, headers=None):
+        """400, text/plain."""
+        return _make_response(PyUnicode_AsUTF8String(body), _TEXT_LINE, status, headers)
+
+    @staticmethod
+    def empty(*, int status=204, headers=None):
+        """An answer without body."""
+        return _make_response(_NO_LINES, _NO_LINES, status, headers)
+
+    @staticmethod
+    def bytes(content not None, content_type=None, *, int status=200, headers=None):
+        """bytes (or bytearray, memoryview: copied) as they are; application/octet-stream unless said otherwise."""
+        if not isinstance(content, (_bytes, bytearray, memoryview)):
+            raise TypeError(f"Response.bytes(): bytes are needed, not {type(content).__name__}")
+        return _make_response(_bytes(content),
+                              _BYTES_LINE if content_type is None else _field_line("Content-Type", content_type),
+                              status, headers)
+
+
+cdef tuple _value_of(Response response):
+    return (response.status, response._head, response._body, response._file)
+
+
+cdef int _open_status(int error) noexcept nogil:
+    """errno of open() as -(status)."""
+    if error == ENOENT or error == ENOTDIR or error == ELOOP or error == ENAMETOOLONG:
+        return -404
+    if error == EACCES or error == EPERM:
+        return -403
+    if error == EMFILE or error == ENFILE:
+        return -503
+    return -500

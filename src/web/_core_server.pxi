@@ -1,0 +1,742 @@
+# The loop: one turn waits, reads what became ready, calls Python once for all of it, writes, and puts everything away.
+#
+#     turn_wait    (no GIL)  wait; accept; deadlines; the ready list: handshakes, reads, parsing
+#     turn_call    (GIL)     signals; new connections; handlers; what was taken out is buried
+#     turn_finish  (no GIL)  answers go out; every connection that was called is settled
+#
+# So the GIL is taken at most once per wake-up, and not at all where nothing needs Python.
+#
+# Ownership: a Loop owns its poller, its arenas and pools, its listeners, and one reference to each connection that it
+# serves. take_out ends a connection's service at once (fd closed, nothing registered) but the object stays valid until
+# loop_bury gives the reference up, with the GIL, at a point where no list of this turn can still name it.
+#
+# Lists are threaded through the connections (next_ready, next_call, next_gone); marks says in which one stands.
+# A loop belongs to the thread that runs it and to the process that made it; stop() and wake() are for every thread.
+
+cdef enum:
+    MARK_READY = 1
+    MARK_CALL = 2
+    MARK_GONE = 4
+    MARK_ANSWERED = 8
+    TAG_LISTENER = 1            # in the low bits of a poller's pointer: objects are aligned to 8 and more
+    TAG_SIGNALS = 2
+    TAGS = 3
+    IN_ARENA = 1 << 20
+    HTTP_POOL = 256
+    HANDSHAKE_BUDGET = 2000000  # ns of handshakes in one turn: requests that are ready do not wait longer for crypto
+    CALL_BUDGET = 1000000       # ns of handlers before answers that are ready are sent
+
+cdef struct CoreLimits:
+    Http1Limits http
+    size_t body
+    size_t out_buffer
+    unsigned int connections
+    unsigned int unfinished
+    unsigned int requests
+    int64_t body_min_rate
+    int64_t body_grace          # ns
+    int64_t response_min_rate
+    int64_t response_grace      # ns
+
+
+cdef class Loop:
+    """The event loop: serves connections with a dispatcher. Made, run and closed by Server; embedded by fileno()."""
+    cdef web_poller poller
+    cdef int pid
+    cdef bint is_open, embedded, running, stopping, swept, stop_asked, signals, server_line
+    cdef double stop_grace
+    cdef CoreLimits limits
+    cdef Deadlines deadlines
+    cdef Deadline stop_deadline
+    cdef Sources sources
+    cdef int64_t now
+    cdef Dispatcher dispatcher
+    cdef Request request        # the one that is used again and again, while nobody else holds it
+    cdef list listeners
+    cdef int signal_fd
+    # the turn
+    cdef char* in_arena
+    cdef char* out_arena
+    cdef size_t in_top, out_top
+    cdef void* ready_first
+    cdef void* ready_last
+    cdef void* call_first
+    cdef void* call_last
+    cdef void* answered_first
+    cdef void* gone_first
+    cdef void* all_first
+    cdef unsigned int count
+    cdef Accepted[64] accepted  # ACCEPT_BATCH
+    cdef int accepted_count
+    cdef char[128] stamp        # STAMP_SIZE
+    cdef size_t stamp_len
+    cdef int64_t stamp_second
+    # pools
+    cdef Segment* segment_pool
+    cdef Segment* garbage
+    cdef int segment_pooled
+    cdef Http1* http_pool
+    cdef int http_pooled
+    # counters
+    cdef uint64_t[21] closed    # CLOSE_REASON_COUNT
+    cdef uint64_t accepted_total, accept_failures, requests, refused_requests, handshakes, bytes_received, bytes_sent
+
+    def __cinit__(self):
+        self.poller.fd = -1
+        self.signal_fd = -1
+        self.stop_grace = -1
+
+    def __init__(self, Dispatcher dispatcher not None, limits, *, bint server_header=True):
+        cdef double second = 1e9
+        if self.is_open:
+            raise RuntimeError("the loop was made before")
+        self.dispatcher = dispatcher
+        self.listeners = []
+        self.server_line = server_header
+        self.limits.http.request_line = limits.request_line
+        self.limits.http.field = limits.field
+        self.limits.http.fields = limits.fields
+        self.limits.http.field_count = limits.field_count
+        self.limits.body = limits.body
+        self.limits.out_buffer = limits.out_buffer
+        self.limits.connections = limits.connections
+        self.limits.unfinished = limits.handshakes
+        self.limits.requests = limits.requests_per_connection
+        self.limits.body_min_rate = limits.body_min_rate
+        self.limits.response_min_rate = limits.response_min_rate
+        self.limits.body_grace = <int64_t>(limits.body_grace * second)
+        self.limits.response_grace = <int64_t>(limits.response_grace * second)
+        self.deadlines.duration[DEADLINE_HANDSHAKE] = <int64_t>(limits.handshake_timeout * second)
+        self.deadlines.duration[DEADLINE_HEAD] = <int64_t>(limits.head_timeout * second)
+        self.deadlines.duration[DEADLINE_RATE] = <int64_t>second
+        self.deadlines.duration[DEADLINE_IDLE] = <int64_t>(limits.idle_timeout * second)
+        self.deadlines.duration[DEADLINE_LINGER] = <int64_t>(limits.linger_timeout * second)
+        self.deadlines.duration[DEADLINE_PAUSE] = <int64_t>(second / 4)
+        self.stop_deadline.owner = <void*>self
+        self.pid = getpid()
+        self.now = web_monotonic_ns()
+        self.in_arena = <char*>PyMem_RawMalloc(IN_ARENA)
+        self.out_arena = <char*>PyMem_RawMalloc(OUT_ARENA)
+        if self.in_arena == NULL or self.out_arena == NULL:
+            raise MemoryError
+        if sources_open(&self.sources, self.limits.connections, int.from_bytes(urandom(8), "little")) < 0:
+            raise MemoryError
+        if web_poller_open(&self.poller) < 0:
+            raise_errno("the poller cannot be opened")
+        self.is_open = True
+        stamp_update(self)
+
+    def __dealloc__(self):
+        loop_free(self)
+
+    # -- what a server asks ------------------------------------------------------------------------------------------
+
+    def listen(self, sock, TlsContext context=None):
+        """Takes over a listening ``socket.socket`` (it is left detached) and accepts from it, under TLS with a context."""
+        cdef Listener listener = Listener.__new__(Listener)
+        self.check_usable()
+        listener.fd = sock.detach()
+        listener.context = context
+        if listener.fd < 0 or web_prepare_fd(listener.fd) < 0:
+            raise_errno("the listening socket cannot be used")
+        self.listeners.append(listener)
+        listener_watch(self, listener, True)
+
+    def adopt(self, sock, TlsContext context=None):
+        """Serves an already connected ``socket.socket`` (it is left detached) and returns its Connection."""
+        cdef Connection c
+        cdef Connection holder
+        self.check_usable()
+        holder = Connection.plain(sock)     # owns the fd until the loop does
+        self.now = web_monotonic_ns()
+        c = adopt_fd(self, &holder.fd, &holder.peer_address, context)
+        if c is None:
+            holder.close()
+            raise ConnectionError("no room for another connection (Limits.connections)")
+        holder.transport = TRANSPORT_CLOSED
+        return c
+
+    def watch_signals(self, sock):
+        """Watches the reading end of the socket pair of ``signal.set_wakeup_fd`` until it is called with None."""
+        self.check_usable()
+        if self.signal_fd >= 0:
+            web_poller_remove(&self.poller, self.signal_fd, WEB_READ)
+            self.signal_fd = -1
+        if sock is None:
+            return
+        self.signal_fd = sock.fileno()
+        if web_poller_add(&self.poller, self.signal_fd, <void*>TAG_SIGNALS, WEB_READ) < 0:
+            raise_errno("the signal socket cannot be watched")
+
+    def fileno(self):
+        """A file descriptor that is readable exactly when run_once() has work to do, for another event loop to watch."""
+        self.check_usable()
+        self.embedded = True
+        turn_arm(self)
+        return self.poller.fd
+
+    def run_once(self, timeout=None):
+        """One turn: waits up to timeout seconds (None: for ever, 0: not at all) and does what is ready."""
+        cdef int timeout_ms = -1 if timeout is None else <int>min(max(0.0, timeout * 1000.0 + 0.999), 2e9)
+        self.enter()
+        try:
+            with nogil:
+                turn_wait(self, timeout_ms)
+            turn_call(self)
+            with nogil:
+                turn_finish(self)
+            loop_bury(self)
+        finally:
+            self.running = False
+
+    def run(self):
+        """Turns until stop() was called and the last connection is gone."""
+        self.enter()
+        try:
+            while not (self.stopping and self.count == 0):
+                with nogil:
+                    turn_wait(self, -1)
+                    while not turn_needs_python(self):
+                        turn_finish(self)
+                        turn_wait(self, -1)
+                turn_call(self)
+                with nogil:
+                    turn_finish(self)
+        finally:
+            self.running = False
+
+    def stop(self, double grace=0.0):
+        """Stops accepting, ends idle connections, lets open requests finish for grace seconds, then ends those too. May be
+        called from any thread and from a handler; a later call with a shorter grace shortens it."""
+        if self.stop_grace < 0 or grace < self.stop_grace:
+            self.stop_grace = grace
+        self.stop_asked = True
+        self.wake()
+
+    def wake(self):
+        """Makes the loop take a turn. From any thread."""
+        if self.is_open and web_poller_wake(&self.poller) < 0:
+            raise_errno("the loop cannot be woken")
+
+    def close(self):
+        """Ends every connection and gives everything back. Not while it runs; closing twice is allowed."""
+        if self.running:
+            raise RuntimeError("the loop is running: stop() it first")
+        loop_end_all(self, CLOSE_STOPPED)
+        loop_forget_lists(self)
+        loop_bury(self)
+        self.listeners = []
+        loop_free(self)
+
+    @property
+    def connections(self):
+        """How many connections are served at this moment."""
+        return self.count
+
+    @property
+    def finished(self):
+        """Whether stop() was called and nothing is left to do."""
+        return self.stopping and self.count == 0
+
+    def counters(self):
+        """What was counted since the start: requests, bytes, and why connections closed ("closed": reason -> number)."""
+        closed = {name: loop_closed(self, reason) for reason, name in enumerate(CLOSE_REASONS) if reason > 0}
+        return {
+            "accepted": self.accepted_total, "accept_failures": self.accept_failures, "handshakes": self.handshakes,
+            "requests": self.requests, "refused_requests": self.refused_requests,
+            "bytes_received": self.bytes_received, "bytes_sent": self.bytes_sent,
+            "unfinished": self.sources.count, "connections": self.count,
+            "closed": closed,
+        }
+
+    # -- checks ------------------------------------------------------------------------------------------------------
+
+    cdef int check_usable(self) except -1:
+        if not self.is_open:
+            raise RuntimeError("the loop is closed")
+        if self.pid != getpid():
+            raise RuntimeError("this loop was made by another process: make it after the fork")
+        return 1
+
+    cdef int enter(self) except -1:
+        self.check_usable()
+        if self.running:
+            raise RuntimeError("the loop is already running (a handler cannot run it again)")
+        self.running = True
+        return 1
+
+
+cdef uint64_t loop_closed(Loop loop, int reason) noexcept:
+    return loop.closed[reason]
+
+
+cdef extern from "unistd.h" nogil:
+    int getpid()
+    ssize_t c_read "read" (int fd, void* to, size_t count)
+
+
+# -- a turn --------------------------------------------------------------------------------------------------------------
+
+cdef bint turn_needs_python(Loop loop) noexcept nogil:
+    return (loop.call_first != NULL or loop.accepted_count > 0 or loop.gone_first != NULL or loop.garbage != NULL
+            or loop.signals or loop.stop_asked)
+
+
+cdef void turn_wait(Loop loop, int timeout_ms) noexcept nogil:
+    """Waits for something to do and does what needs no Python."""
+    cdef web_event[64] events    # WEB_EVENTS
+    cdef int found, i
+    cdef Deadline* due
+    if loop.ready_first != NULL or turn_needs_python(loop) or (loop.stopping and not loop.swept):
+        timeout_ms = 0
+    turn_arm(loop)
+    found = web_poller_wait(&loop.poller, events, timeout_ms)
+    loop.now = web_monotonic_ns()
+    stamp_update(loop)
+    loop.in_top = loop.out_top = 0
+    for i in range(found):
+        turn_event(loop, &events[i])
+    if loop.poller.timer_due:
+        loop.deadlines.timer_at = 0
+    while True:
+        due = deadline_pop(&loop.deadlines, loop.now)
+        if due == NULL:
+            break
+        turn_deadline(loop, due)
+    turn_serve(loop)
+
+
+cdef void turn_arm(Loop loop) noexcept nogil:
+    """Sets the poller's timer to the next deadline, when that is sooner than it is set to; an embedded loop's fd is made
+    readable when work is left over."""
+    cdef int64_t next_at = deadline_next(&loop.deadlines)
+    if next_at >= 0 and (loop.deadlines.timer_at == 0 or next_at < loop.deadlines.timer_at):
+        web_poller_set_timer(&loop.poller, next_at if next_at > 0 else 1)
+        loop.deadlines.timer_at = next_at
+    if loop.embedded and (loop.ready_first != NULL or turn_needs_python(loop)):
+        web_poller_wake(&loop.poller)
+
+
+cdef void turn_event(Loop loop, web_event* event) noexcept nogil:
+    cdef size_t tag = <size_t>event.data & TAGS
+    cdef void* target = <void*>(<size_t>event.data - tag)
+    cdef char[64] drain
+    if tag == TAG_LISTENER:
+        listener_accept(loop, <Listener>target)
+    elif tag == TAG_SIGNALS:
+        while c_read(loop.signal_fd, drain, sizeof(drain)) > 0:
+            pass
+        loop.signals = True
+    else:
+        serve_event(loop, <Connection>target, event.what)
+
+
+cdef void turn_serve(Loop loop) noexcept nogil:
+    """Serves the ready list as it stands now; what comes back to its tail waits for the next turn."""
+    cdef void* last = loop.ready_last
+    cdef void* item
+    cdef int64_t handshakes_until = loop.now + HANDSHAKE_BUDGET
+    while loop.ready_first != NULL:
+        item = loop.ready_first
+        loop.ready_first = (<Connection>item).next_ready
+        if loop.ready_first == NULL:
+            loop.ready_last = NULL
+        (<Connection>item).next_ready = NULL
+        unmark(<Connection>item, MARK_READY)
+        if not (<Connection>item).marks & (MARK_GONE | MARK_CALL):
+            serve(loop, <Connection>item, handshakes_until)
+        if item == last:
+            return
+
+
+cdef int turn_call(Loop loop) except -1:
+    """Everything of a turn that needs Python."""
+    cdef int64_t until
+    cdef void* item
+    if loop.signals:
+        loop.signals = False
+        PyErr_CheckSignals()
+    if loop.stop_asked:
+        loop_begin_stop(loop)
+    if loop.accepted_count > 0:
+        adopt_accepted(loop)
+    if loop.call_first != NULL:
+        until = loop.now + CALL_BUDGET
+        while loop.call_first != NULL:
+            item = loop.call_first
+            loop.call_first = (<Connection>item).next_call
+            if loop.call_first == NULL:
+                loop.call_last = NULL
+            unmark(<Connection>item, MARK_CALL)
+            (<Connection>item).marks |= MARK_ANSWERED
+            (<Connection>item).next_call = loop.answered_first
+            loop.answered_first = item
+            if not (<Connection>item).marks & MARK_GONE:
+                exchange_call(loop, <Connection>item)
+            if loop.call_first != NULL and web_monotonic_ns() > until:
+                with nogil:     # handlers are slow: what is answered does not wait for the rest of them
+                    turn_finish(loop)
+                    loop.now = web_monotonic_ns()
+                until = loop.now + CALL_BUDGET
+    if loop.garbage != NULL or loop.gone_first != NULL:
+        loop_bury(loop)
+    return 1
+
+
+cdef void turn_finish(Loop loop) noexcept nogil:
+    """Sends the answers of this turn and settles the connections that were called."""
+    cdef void* item
+    while loop.answered_first != NULL:
+        item = loop.answered_first
+        loop.answered_first = (<Connection>item).next_call
+        (<Connection>item).next_call = NULL
+        unmark(<Connection>item, MARK_ANSWERED)
+        if not (<Connection>item).marks & MARK_GONE:
+            exchange_write(loop, <Connection>item)
+            settle(loop, <Connection>item)
+    if loop.stopping and not loop.swept and loop.ready_first == NULL:
+        loop_sweep(loop)
+
+
+# -- one connection, named after the state of its transport ------------------------------------------------------------
+
+cdef void serve_event(Loop loop, Connection c, unsigned int what) noexcept nogil:
+    c.events |= <unsigned char>what
+    loop_queue_ready(loop, c)
+
+
+cdef void serve(Loop loop, Connection c, int64_t handshakes_until) noexcept nogil:
+    if c.transport == TRANSPORT_OPEN:
+        serve_open(loop, c)
+    elif c.transport == TRANSPORT_PEEK or c.transport == TRANSPORT_HANDSHAKING:
+        serve_handshaking(loop, c, handshakes_until)
+    elif c.transport == TRANSPORT_CLOSING:
+        serve_closing(loop, c)
+    elif c.transport == TRANSPORT_LINGERING:
+        serve_lingering(loop, c)
+    if not c.marks & (MARK_GONE | MARK_CALL):
+        settle(loop, c)
+    c.events = 0
+
+
+cdef void settle(Loop loop, Connection c) noexcept nogil:
+    if c.marks & MARK_GONE:
+        return
+    if c.transport == TRANSPORT_OPEN:
+        exchange_settle(loop, c)
+    elif c.transport == TRANSPORT_LINGERING:
+        loop_watch(loop, c, WEB_READ)
+    else:
+        loop_watch(loop, c, c.write_wants if c.write_wants else WEB_READ)
+
+
+cdef void serve_handshaking(Loop loop, Connection c, int64_t until) noexcept nogil:
+    """PEEK and HANDSHAKING: one step of SSL_accept, only because the socket became ready."""
+    cdef int result
+    if until < web_monotonic_ns():
+        loop_queue_ready(loop, c)
+        return
+    result = c.handshake_step()
+    if c.hello_seen:
+        unfinished_advance(&c.unfinished)
+    if result == TLS_PLAINTEXT:
+        answer_plaintext(loop, c)
+        return
+    if result == WEB_WANT_READ or result == WEB_WANT_WRITE:
+        return
+    if result < 0:
+        take_out(loop, c, CLOSE_HANDSHAKE_FAILED)
+        return
+    loop.handshakes += 1
+    deadline_set(&loop.deadlines, &c.deadline, DEADLINE_HEAD, loop.now)
+    serve_open(loop, c)         # the first request often comes with the last flight of the handshake
+
+
+cdef void serve_open(Loop loop, Connection c) noexcept nogil:
+    cdef bint blocked = c.http != NULL and c.http.out.first != NULL
+    if blocked:
+        if c.events & WEB_HANGUP:
+            take_out(loop, c, CLOSE_PEER_LEFT)
+            return
+        exchange_write(loop, c)
+        if c.marks & MARK_GONE or c.transport != TRANSPORT_OPEN:
+            return
+    exchange_read(loop, c)
+
+
+cdef void serve_closing(Loop loop, Connection c) noexcept nogil:
+    """close_notify (TLS) and FIN: then what the peer still sends is awaited, so that no reset overtakes our answer."""
+    cdef int result = c.shutdown_step()
+    if result == WEB_WANT_READ or result == WEB_WANT_WRITE:
+        return
+    if result < 0 or transport_step(c, TRANSPORT_LINGERING) < 0:
+        take_out(loop, c, <CloseReason>c.reason)
+        return
+    serve_lingering(loop, c)
+
+
+cdef void serve_lingering(Loop loop, Connection c) noexcept nogil:
+    """Reads raw and throws away, until the peer ends or the deadline comes (RFC 9112 9.6)."""
+    cdef char* scratch = loop.in_arena + loop.in_top
+    cdef size_t room = IN_ARENA - loop.in_top
+    cdef Py_ssize_t n
+    cdef size_t budget = READ_BUDGET
+    if room < 4096:
+        loop_queue_ready(loop, c)
+        return
+    while budget > 0:           # level-triggered: what is left makes it ready again
+        n = web_recv(c.fd, scratch, room if room < budget else budget)
+        if n == WEB_WANT_READ:
+            return
+        if n <= 0:
+            take_out(loop, c, <CloseReason>c.reason)
+            return
+        budget -= n
+
+
+cdef void answer_plaintext(Loop loop, Connection c) noexcept nogil:
+    """Plain HTTP on a TLS port gets one readable answer in plain text. Legal only in PEEK: no SSL exists, and no byte of
+    an application was ever meant for this connection. Anything else that is no ClientHello is closed without a word."""
+    cdef char first[1]
+    cdef const char* text = PLAINTEXT_ANSWER
+    if c.transport != TRANSPORT_PEEK:
+        illegal_step()
+        take_out(loop, c, CLOSE_ILLEGAL_STEP)
+        return
+    c.reason = CLOSE_PLAIN_ON_TLS
+    if web_peek(c.fd, first, 1) <= 0 or not is_letter(first[0]):
+        take_out(loop, c, CLOSE_PLAIN_ON_TLS)
+        return
+    unfinished_end(&loop.sources, &c.unfinished)
+    # into an empty socket buffer: it fits, or the peer does without
+    if web_send(c.fd, text, strlen(text), 0) <= 0 or c_shutdown(c.fd, SHUT_WR) < 0 \
+            or transport_step(c, TRANSPORT_LINGERING) < 0:
+        take_out(loop, c, CLOSE_PLAIN_ON_TLS)
+        return
+    deadline_set(&loop.deadlines, &c.deadline, DEADLINE_LINGER, loop.now)
+    serve_lingering(loop, c)
+
+
+cdef inline bint is_letter(char c) noexcept nogil:
+    return c"A" <= c <= c"Z" or c"a" <= c <= c"z"
+
+
+cdef const char* PLAINTEXT_ANSWER = (
+    "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 81\r\nConnection: close\r\n"
+    "\r\n400 Bad Request: plain HTTP was spoken to an HTTPS port; write https:// instead.\n")
+
+
+cdef void transport_finish(Loop loop, Connection c, CloseReason reason) noexcept nogil:
+    """Ends a connection in good order: close_notify, FIN, linger."""
+    http1_free(loop, c)
+    c.reason = <unsigned char>reason
+    unfinished_end(&loop.sources, &c.unfinished)
+    if transport_step(c, TRANSPORT_CLOSING) < 0:
+        take_out(loop, c, CLOSE_ILLEGAL_STEP)
+        return
+    deadline_set(&loop.deadlines, &c.deadline, DEADLINE_LINGER, loop.now)
+    serve_closing(loop, c)
+
+
+cdef void turn_deadline(Loop loop, Deadline* due) noexcept nogil:
+    """A deadline passed; it is out of its list already."""
+    if due.kind == DEADLINE_PAUSE:
+        listener_watch(loop, <Listener>due.owner, True)
+        return
+    if due.kind == DEADLINE_STOP:
+        loop_end_all(loop, CLOSE_STOPPED)
+        return
+    if due.kind == DEADLINE_RATE:
+        exchange_check_rate(loop, <Connection>due.owner)
+    elif due.kind == DEADLINE_HANDSHAKE:
+        take_out(loop, <Connection>due.owner, CLOSE_HANDSHAKE_TIMEOUT)
+    elif due.kind == DEADLINE_HEAD:
+        exchange_head_late(loop, <Connection>due.owner)
+    elif due.kind == DEADLINE_IDLE:
+        transport_finish(loop, <Connection>due.owner, CLOSE_IDLE_TIMEOUT)
+        settle(loop, <Connection>due.owner)
+    else:
+        take_out(loop, <Connection>due.owner, CLOSE_LINGER_TIMEOUT)
+
+
+# -- the lists -----------------------------------------------------------------------------------------------------------
+
+cdef inline void unmark(Connection c, unsigned char mark) noexcept nogil:
+    c.marks &= ~mark
+
+
+cdef void loop_queue_ready(Loop loop, Connection c) noexcept nogil:
+    if c.marks & (MARK_READY | MARK_GONE):
+        return
+    c.marks |= MARK_READY
+    c.next_ready = NULL
+    if loop.ready_last != NULL:
+        (<Connection>loop.ready_last).next_ready = <void*>c
+    else:
+        loop.ready_first = <void*>c
+    loop.ready_last = <void*>c
+
+
+cdef void loop_queue_call(Loop loop, Connection c) noexcept nogil:
+    if c.marks & (MARK_CALL | MARK_GONE):
+        return
+    c.marks |= MARK_CALL
+    c.next_call = NULL
+    if loop.call_last != NULL:
+        (<Connection>loop.call_last).next_call = <void*>c
+    else:
+        loop.call_first = <void*>c
+    loop.call_last = <void*>c
+
+
+cdef void loop_watch(Loop loop, Connection c, unsigned char want) noexcept nogil:
+    """Makes the poller watch for what the connection waits for: a system call only where that changed."""
+    cdef int result
+    if c.interest == want:
+        return
+    if c.interest == 0:
+        result = web_poller_add(&loop.poller, c.fd, <void*>c, want)
+    else:
+        result = web_poller_change(&loop.poller, c.fd, <void*>c, c.interest, want)
+    if result < 0:
+        take_out(loop, c, CLOSE_NO_MEMORY)
+    else:
+        c.interest = want
+
+
+cdef void take_out(Loop loop, Connection c, CloseReason reason) noexcept nogil:
+    """Ends a connection's service at once, on every path: counted, unregistered, freed, closed."""
+    if c.marks & MARK_GONE:
+        return
+    c.marks |= MARK_GONE
+    c.reason = <unsigned char>reason
+    loop.closed[<int>reason] += 1
+    loop.count -= 1
+    deadline_clear(&loop.deadlines, &c.deadline)
+    unfinished_end(&loop.sources, &c.unfinished)
+    if c.interest != 0:
+        web_poller_remove(&loop.poller, c.fd, c.interest)
+        c.interest = 0
+    http1_free(loop, c)
+    c.release()
+    if c.earlier != NULL:
+        (<Connection>c.earlier).later = c.later
+    else:
+        loop.all_first = c.later
+    if c.later != NULL:
+        (<Connection>c.later).earlier = c.earlier
+    c.earlier = c.later = NULL
+    c.next_gone = loop.gone_first
+    loop.gone_first = <void*>c
+
+
+cdef void loop_forget_lists(Loop loop) noexcept:
+    """Empties the turn's lists: nothing will be served any more."""
+    cdef void* item
+    while loop.ready_first != NULL:
+        item = loop.ready_first
+        loop.ready_first = (<Connection>item).next_ready
+        unmark(<Connection>item, MARK_READY)
+    while loop.call_first != NULL:
+        item = loop.call_first
+        loop.call_first = (<Connection>item).next_call
+        unmark(<Connection>item, MARK_CALL)
+    while loop.answered_first != NULL:
+        item = loop.answered_first
+        loop.answered_first = (<Connection>item).next_call
+        unmark(<Connection>item, MARK_ANSWERED)
+    loop.ready_last = loop.call_last = NULL
+
+
+cdef void loop_bury(Loop loop) noexcept:
+    """Gives up the loop's references to what was taken out (GIL). Such an object may still stand in the ready list."""
+    cdef Connection c
+    cdef void* item = loop.gone_first
+    cdef void* kept = NULL
+    cdef void* following
+    loop.gone_first = NULL
+    while item != NULL:
+        c = <Connection>item
+        following = c.next_gone
+        if c.marks & (MARK_READY | MARK_CALL | MARK_ANSWERED):
+            c.next_gone = kept
+            kept = item
+        else:
+            c.next_gone = NULL
+            c.loop = None
+            Py_DecRef(<PyObject*>c)
+        item = following
+    loop.gone_first = kept
+    collect_garbage(loop)
+
+
+# -- stopping ------------------------------------------------------------------------------------------------------------
+
+cdef int loop_begin_stop(Loop loop) except -1:
+    """No more connections after those that the kernel had already taken; every one that is served gets a last look."""
+    cdef Listener listener
+    cdef void* item
+    loop.stop_asked = loop.swept = False
+    if not loop.stopping:
+        loop.stopping = True
+        for listener in loop.listeners:
+            while listener_accept(loop, listener) > 0:
+                adopt_accepted(loop)
+            listener_watch(loop, listener, False)
+            deadline_clear(&loop.deadlines, &listener.pause)
+            web_close_fd(&listener.fd)
+        adopt_accepted(loop)
+    item = loop.all_first
+    while item != NULL:
+        loop_queue_ready(loop, <Connection>item)
+        item = (<Connection>item).later
+    loop.deadlines.duration[DEADLINE_STOP] = <int64_t>(loop.stop_grace * 1e9)
+    deadline_set(&loop.deadlines, &loop.stop_deadline, DEADLINE_STOP, loop.now)
+    return 1
+
+
+cdef void loop_sweep(Loop loop) noexcept nogil:
+    """After that last look: whoever has no request under way is ended."""
+    cdef void* item = loop.all_first
+    cdef void* following
+    loop.swept = True
+    while item != NULL:
+        following = (<Connection>item).later
+        if (<Connection>item).transport < TRANSPORT_OPEN:
+            take_out(loop, <Connection>item, CLOSE_STOPPED)
+        elif (<Connection>item).transport == TRANSPORT_OPEN and (<Connection>item).http == NULL:
+            transport_finish(loop, <Connection>item, CLOSE_STOPPED)
+            take_out(loop, <Connection>item, CLOSE_STOPPED)     # nothing of ours is under way: no need to linger
+        item = following
+
+
+cdef void loop_end_all(Loop loop, CloseReason reason) noexcept nogil:
+    while loop.all_first != NULL:
+        take_out(loop, <Connection>loop.all_first, reason)
+
+
+cdef void loop_free(Loop loop) noexcept:
+    """Gives back what the loop holds besides connections; may be called again."""
+    cdef Segment* segment
+    cdef Http1* http
+    cdef int i
+    for i in range(loop.accepted_count):
+        web_close_fd(&loop.accepted[i].fd)
+    loop.accepted_count = 0
+    while loop.segment_pool != NULL:
+        segment = loop.segment_pool
+        loop.segment_pool = segment.next
+        PyMem_RawFree(segment)
+    loop.segment_pooled = 0
+    while loop.http_pool != NULL:
+        http = loop.http_pool
+        loop.http_pool = http.next
+        PyMem_RawFree(http)
+    loop.http_pooled = 0
+    PyMem_RawFree(loop.in_arena)
+    PyMem_RawFree(loop.out_arena)
+    loop.in_arena = loop.out_arena = NULL
+    if loop.is_open:
+        sources_close(&loop.sources)
+        web_poller_close(&loop.poller)
+        loop.is_open = False

@@ -1,0 +1,429 @@
+# TLS on one connection: the handshake, read, write, shutdown. With _core_tls_context the only caller of OpenSSL.
+#
+# The states are the transport's (_core_connection); what this part adds to them:
+#
+#     PEEK         ssl is NULL. The first bytes are looked at, not taken: a TLS record makes the SSL and goes on to
+#                  HANDSHAKING; anything else is TLS_PLAINTEXT: in this state, and no other, plain text may answer
+#     HANDSHAKING  SSL_accept, when the fd is ready and never otherwise; success copies out the facts and opens
+#     OPEN         SSL_read and SSL_write; they are legal in no other state
+#     CLOSING      close_notify, once, if nothing is half written; after it OpenSSL is not called but by SSL_free
+#
+# Ownership: Tls owns its SSL, the SSL holds its SSL_CTX, Tls holds the TlsContext. The SSL's app data point back to
+# the Tls without owning it: release() frees the SSL before the Tls goes. What applications read (version, cipher, ALPN,
+# name) is copied out when the handshake ends, because the SSL belongs to the loop's thread.
+#
+# Invariants:
+# - the error queue is empty and errno is 0 before each call whose failure is judged; the return value is judged first,
+#   then SSL_get_error, errno only for SYSCALL; what is not explicitly success is a want or WEB_FAILED;
+# - broken: an SSL or SYSCALL error came; no call but SSL_free follows (SSL_get_error(3));
+# - blocked > 0: a record of that many bytes is encrypted and not yet written; the same bytes come first again, and not
+#   fewer, before anything else (OpenSSL sends the old ones, and reports the length of the new ones);
+# - a Tls is drained only when recv_some said WEB_WANT_READ, or has_pending said -1: SSL_has_pending counts part of a
+#   record too, so that has_pending 1 may be followed by WEB_WANT_READ.
+
+from cpython.unicode cimport PyUnicode_InternFromString
+
+cdef extern from *:
+    """
+    static inline void web_clear_errno(void) { errno = 0; }
+    """
+    void web_clear_errno() noexcept nogil
+
+cdef enum:
+    TLS_PLAINTEXT = -4          # handshake_step, in PEEK only: what came is no TLS record, and not a byte was taken
+    TLS_RECORD = 16384          # the most plaintext in one record (RFC 8446, 5.1)
+    TLS_HANDSHAKE_RECORD = 22   # ContentType handshake (RFC 8446, 5.1)
+
+
+class TlsError(ConnectionError):
+    """TLS failed: the handshake, or an established connection.
+
+    ``code`` is OpenSSL's packed error code (0: it gave none), ``library`` and ``reason`` are its words for it
+    ("SSL routines", "wrong version number"; "" without code).
+    """
+
+    def __init__(self, message, code=0, library="", reason=""):
+        super().__init__(message)
+        self.code = code
+        self.library = library
+        self.reason = reason
+
+
+cdef dict TLS_HINTS = {
+    SSL_R_HTTP_REQUEST: "the peer speaks plain HTTP; the address begins with https://",
+    SSL_R_HTTPS_PROXY_REQUEST: "the peer takes this server for a proxy",
+    SSL_R_WRONG_VERSION_NUMBER: "the peer does not speak TLS; plain HTTP sent to a TLS port looks like this",
+    SSL_R_UNSUPPORTED_PROTOCOL: "the peer offers neither TLS 1.2 nor TLS 1.3",
+    SSL_R_NO_SHARED_CIPHER: "the peer offers no forward-secret AEAD suite that fits the certificate's key",
+    SSL_R_NO_SUITABLE_KEY_SHARE: "the peer offers none of X25519, P-256 and P-384",
+    SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM: "the peer accepts no signature that the certificate's key can make",
+    SSL_R_NO_APPLICATION_PROTOCOL: "the peer asked by ALPN for other protocols than http/1.1",
+    SSL_R_TLSV1_ALERT_UNKNOWN_CA: "the peer does not trust the certificate's issuer",
+    SSL_R_SSLV3_ALERT_BAD_CERTIFICATE: "the peer refuses the certificate",
+    SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED: "the peer says that the certificate has expired",
+    SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN: "the peer refuses the certificate",
+}
+
+
+cdef str static_text(const char* text):
+    """One of OpenSSL's static strings; "" for NULL."""
+    return "" if text == NULL else text.decode("ascii", "replace")
+
+
+cdef object tls_error(str doing, unsigned long code, str why = None):
+    """The exception for an OpenSSL error; why: better words than OpenSSL's own."""
+    cdef str reason = static_text(ERR_reason_error_string(code))
+    cdef object hint = TLS_HINTS.get(ERR_GET_REASON(code)) if ERR_GET_LIB(code) == ERR_LIB_SSL else None
+    if why is None:
+        why = f"TLS: {reason or 'failed'}" + (f" ({hint})" if hint else "")
+    return TlsError(f"{doing}: {why}", code, static_text(ERR_lib_error_string(code)), reason)
+
+
+@cython.final
+cdef class Tls(Connection):
+    """A connection under TLS, server side (RFC 8446, RFC 5246). The facts below are None until the handshake ends."""
+
+    cdef TlsContext context
+    cdef SSL* ssl
+    cdef unsigned long error_code           # OpenSSL's error of the last failure; 0: it was not OpenSSL's
+    cdef const char* version_name           # OpenSSL's static strings; NULL until the handshake ends
+    cdef const char* cipher_name
+    cdef char* name_text                    # PyMem_RawMalloc; NULL: the client named no server
+    cdef unsigned short blocked
+    cdef unsigned char broken
+    cdef unsigned char truncated            # the peer ended without close_notify (RFC 8446, 6.1)
+    cdef unsigned char alpn_agreed
+    cdef unsigned char session_resumed
+    cdef unsigned char kernel_sends         # the kernel encrypts what is sent
+
+    __match_args__ = ("version", "cipher")
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.name_text)       # before the base's, which calls release(): SSL_free calls nothing of ours
+
+    # -- what an application may read --------------------------------------------------------------------------------
+
+    @property
+    def is_tls(self):
+        """True: TLS protects this connection."""
+        return True
+
+    @property
+    def version(self):
+        """"TLSv1.2" or "TLSv1.3"."""
+        return None if self.version_name == NULL else interned(self.version_name)
+
+    @property
+    def cipher(self):
+        """OpenSSL's name of the cipher suite: "TLS_AES_128_GCM_SHA256", "ECDHE-RSA-AES128-GCM-SHA256"."""
+        return None if self.cipher_name == NULL else interned(self.cipher_name)
+
+    @property
+    def alpn(self):
+        """The protocol agreed on by ALPN (RFC 7301): "http/1.1"; None when the client did not ask."""
+        return "http/1.1" if self.alpn_agreed else None
+
+    @property
+    def server_name(self):
+        """The host name that the client asked for (SNI: RFC 6066, 3), as it was sent; None when it sent none."""
+        if self.version_name == NULL or self.name_text == NULL:
+            return None
+        return self.name_text.decode("ascii")
+
+    @property
+    def resumed(self):
+        """Whether an earlier session was resumed (RFC 8446, 2.2)."""
+        return None if self.version_name == NULL else self.session_resumed == 1
+
+    @property
+    def ktls(self):
+        """Whether the kernel encrypts what is sent; send_file() then copies nothing through this process."""
+        return None if self.version_name == NULL else self.kernel_sends == 1
+
+    # -- the handshake -----------------------------------------------------------------------------------------------
+
+    cdef int handshake_step(self) noexcept nogil:
+        cdef int result
+        cdef Py_ssize_t outcome
+        if self.transport == TRANSPORT_PEEK:
+            result = self.peek_step()
+            if result != 1:
+                return result
+        if self.transport != TRANSPORT_HANDSHAKING or self.ssl == NULL:
+            return illegal_step()
+        if self.broken:
+            return WEB_FAILED
+        prepare_call()
+        result = SSL_accept(self.ssl)
+        if result == 1:
+            return self.handshake_done()
+        outcome = self.judge(result, &self.write_wants)
+        return <int>outcome if outcome != WEB_END else self.fail(0)
+
+    cdef int peek_step(self) noexcept nogil:
+        """PEEK: looks at the first bytes without taking them. 1: the SSL is made, HANDSHAKING."""
+        cdef unsigned char[2] first
+        cdef Py_ssize_t n = web_peek(self.fd, first, sizeof(first))
+        self.write_wants = 0
+        if n == WEB_WANT_READ:
+            self.write_wants = WEB_READ
+            return WEB_WANT_READ
+        if n < 0:
+            self.error_number = errno
+            return WEB_FAILED
+        if n == 0:
+            self.truncated = True
+            return WEB_FAILED
+        # A record begins with its type and the major version 3; the minor one is to be ignored (RFC 8446, 5.1).
+        if first[0] != TLS_HANDSHAKE_RECORD or (n > 1 and first[1] != 3):
+            self.error_code = ERR_PACK(ERR_LIB_SSL, 0, SSL_R_WRONG_VERSION_NUMBER)
+            return TLS_PLAINTEXT
+        prepare_call()
+        self.ssl = SSL_new(self.context.ctx)    # NULL for a context that was not loaded
+        if self.ssl == NULL or SSL_set_fd(self.ssl, self.fd) != 1 or SSL_set_app_data(self.ssl, <void*>self) != 1:
+            return self.fail(ERR_peek_last_error())
+        return transport_step(self, TRANSPORT_HANDSHAKING)
+
+    cdef int take_hello(self, SSL* ssl) noexcept nogil:
+        """The whole ClientHello is here: keeps the name that it asks for. 0, or the alert that refuses it.
+
+        Called twice when the client had to send a second one (HelloRetryRequest).
+        """
+        cdef const unsigned char* extension[1]
+        cdef size_t[1] size
+        cdef const unsigned char* data
+        cdef size_t length, i
+        self.hello_seen = True
+        PyMem_RawFree(self.name_text)
+        self.name_text = NULL
+        if SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, extension, size) != 1:
+            return 0
+        data = extension[0]
+        length = size[0]
+        # A list with one entry: length of the list (2), type (1), length of the name (2), the name (RFC 6066, 3).
+        if (length < 6 or (data[0] << 8 | data[1]) != <int>(length - 2) or data[2] != TLSEXT_NAMETYPE_host_name
+                or (data[3] << 8 | data[4]) != <int>(length - 5)):
+            return SSL_AD_DECODE_ERROR
+        data += 5
+        length -= 5
+        if length > 255:
+            return SSL_AD_UNRECOGNIZED_NAME
+        for i in range(length):
+            if not host_name_byte(data[i]):
+                return SSL_AD_UNRECOGNIZED_NAME
+        self.name_text = <char*>PyMem_RawMalloc(length + 1)
+        if self.name_text == NULL:
+            return SSL_AD_INTERNAL_ERROR
+        memcpy(self.name_text, data, length)
+        self.name_text[length] = 0
+        return 0
+
+    cdef int handshake_done(self) noexcept nogil:
+        """SSL_accept succeeded: copies out what applications may read, and opens the connection."""
+        cdef const SSL_CIPHER* cipher = SSL_get_current_cipher(self.ssl)
+        cdef const unsigned char* alpn[1]
+        cdef unsigned int[1] alpn_length
+        alpn[0] = NULL
+        alpn_length[0] = 0
+        SSL_get0_alpn_selected(self.ssl, alpn, alpn_length)
+        if SSL_is_init_finished(self.ssl) != 1 or cipher == NULL or not self.hello_seen:
+            return self.fail(0)
+        if alpn_length[0] != 0 and (alpn_length[0] != 8 or memcmp(alpn[0], b"http/1.1", 8) != 0):
+            return self.fail(0)
+        self.version_name = SSL_get_version(self.ssl)
+        self.cipher_name = SSL_CIPHER_get_name(cipher)
+        self.alpn_agreed = alpn_length[0] != 0
+        self.session_resumed = SSL_session_reused(self.ssl) == 1
+        self.kernel_sends = BIO_get_ktls_send(SSL_get_wbio(self.ssl))
+        self.write_wants = 0
+        return transport_step(self, TRANSPORT_OPEN)
+
+    # -- the operations ----------------------------------------------------------------------------------------------
+
+    cdef Py_ssize_t recv_some(self, char* to, size_t count) noexcept nogil:
+        cdef size_t[1] done
+        cdef int result
+        if self.transport != TRANSPORT_OPEN or self.ssl == NULL:
+            return illegal_step()
+        if self.broken:
+            return WEB_FAILED
+        done[0] = 0
+        prepare_call()
+        result = SSL_read_ex(self.ssl, to, count, done)
+        if result == 1 and done[0] > 0:
+            self.read_wants = 0
+            return <Py_ssize_t>done[0]
+        return self.judge(result, &self.read_wants)
+
+    cdef Py_ssize_t send_some(self, const char* data, size_t count, bint more) noexcept nogil:
+        """Sends at most one record. A socket BIO has no way to say that more follows."""
+        cdef size_t[1] done
+        cdef int result
+        cdef Py_ssize_t outcome
+        if self.transport != TRANSPORT_OPEN or self.ssl == NULL or count < self.blocked:
+            return illegal_step()
+        if self.broken:
+            return WEB_FAILED
+        done[0] = 0
+        prepare_call()
+        result = SSL_write_ex(self.ssl, data, count, done)
+        if result == 1 and done[0] > 0:
+            self.blocked = 0
+            self.write_wants = 0
+            return <Py_ssize_t>done[0]
+        outcome = self.judge(result, &self.write_wants)
+        if outcome == WEB_END:
+            return self.fail(0)
+        if outcome != WEB_FAILED and self.blocked == 0:
+            self.blocked = <unsigned short>min(count, <size_t>TLS_RECORD)
+        return outcome
+
+    cdef Py_ssize_t send_file_some(self, int file, int64_t* offset, size_t count) noexcept nogil:
+        """Reads at most one record's worth and sends it: memory per download is constant, whatever the file's size.
+
+        After a want the same offset is read again; OpenSSL sends the record that it made then, so a file that changed
+        in between is sent as it was, and one that became shorter than the record is at its end (WEB_END).
+        """
+        cdef char[TLS_RECORD] chunk
+        cdef Py_ssize_t n
+        if self.kernel_sends:
+            return self.kernel_send_file(file, offset, count)
+        n = web_read_file(file, chunk, min(count, <size_t>TLS_RECORD), offset[0])
+        if n < 0:
+            self.error_number = errno
+            return WEB_FAILED
+        if n == 0 or n < self.blocked:
+            return WEB_END
+        n = self.send_some(chunk, <size_t>n, False)
+        if n > 0:
+            offset[0] += n
+        return n
+
+    cdef Py_ssize_t kernel_send_file(self, int file, int64_t* offset, size_t count) noexcept nogil:
+        cdef Py_ssize_t n, outcome
+        if self.transport != TRANSPORT_OPEN or self.ssl == NULL or self.blocked:
+            return illegal_step()
+        if self.broken:
+            return WEB_FAILED
+        prepare_call()
+        n = SSL_sendfile(self.ssl, file, <off_t>offset[0], count, 0)
+        if n >= 0:
+            self.write_wants = 0
+            offset[0] += n
+            return n                # 0: the file ends there
+        outcome = self.judge(-1, &self.write_wants)
+        return outcome if outcome != WEB_END else self.fail(0)
+
+    cdef int shutdown_step(self) noexcept nogil:
+        """close_notify (RFC 8446, 6.1), then FIN. The peer's close_notify is not waited for.
+
+        A connection that broke, or that has a record half written, gets the FIN only: its end is not a clean one.
+        """
+        cdef int result
+        cdef Py_ssize_t outcome
+        if self.ssl != NULL and not self.broken and self.blocked == 0 and SSL_is_init_finished(self.ssl) == 1:
+            prepare_call()
+            result = SSL_shutdown(self.ssl)
+            if result < 0:
+                outcome = self.judge(result, &self.write_wants)
+                return <int>outcome if outcome != WEB_END else self.fail(0)
+        self.write_wants = 0
+        if c_shutdown(self.fd, SHUT_WR) < 0:
+            self.error_number = errno
+            return WEB_FAILED
+        return 1
+
+    cdef int has_pending(self) noexcept nogil:
+        return 1 if self.ssl != NULL and not self.broken and SSL_has_pending(self.ssl) == 1 else -1
+
+    cdef void release(self) noexcept nogil:
+        if self.ssl != NULL:
+            SSL_free(self.ssl)      # quiet: it sends nothing, and its BIO does not own the fd
+            self.ssl = NULL
+            ERR_clear_error()
+        Connection.release(self)
+
+    # -- how a call went ---------------------------------------------------------------------------------------------
+
+    cdef Py_ssize_t judge(self, int result, unsigned char* wants) noexcept nogil:
+        """What a call means that did not say success: a want (kept), WEB_END for close_notify, else WEB_FAILED."""
+        cdef int number = errno     # before another call changes it
+        cdef int why = SSL_get_error(self.ssl, result)
+        wants[0] = 0
+        if why == SSL_ERROR_WANT_READ:
+            wants[0] = WEB_READ
+            return WEB_WANT_READ
+        if why == SSL_ERROR_WANT_WRITE:
+            wants[0] = WEB_WRITE
+            return WEB_WANT_WRITE
+        if why == SSL_ERROR_ZERO_RETURN:
+            return WEB_END
+        if why == SSL_ERROR_SYSCALL:
+            self.error_number = number
+            self.truncated = number == 0
+            return self.fail(0)
+        return self.fail(ERR_peek_last_error())
+
+    cdef int fail(self, unsigned long code) noexcept nogil:
+        """No OpenSSL call but SSL_free from here on; keeps why."""
+        self.broken = True
+        self.error_code = code
+        if ERR_GET_LIB(code) == ERR_LIB_SSL and ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING:
+            self.truncated = True
+        ERR_clear_error()
+        return WEB_FAILED
+
+    cdef object failure(self, str doing):
+        if self.truncated:
+            if self.version_name == NULL:
+                return tls_error(doing, self.error_code, "the peer ended the connection during the handshake")
+            return tls_error(doing, self.error_code,
+                             "the peer ended the connection without close_notify; what it sent may be cut off")
+        if self.error_code != 0:
+            return tls_error(doing, self.error_code)
+        if self.error_number == 0:
+            return TlsError(f"{doing}: TLS failed on this connection; it can only be closed")
+        return Connection.failure(self, doing)
+
+
+cdef str interned(const char* text):
+    """A name from OpenSSL's tables; they are finite, so interning it is no leak."""
+    return PyUnicode_InternFromString(text)
+
+
+cdef void prepare_call() noexcept nogil:
+    """Before each call that judge() may have to judge: nothing older may be mistaken for its failure."""
+    ERR_clear_error()
+    web_clear_errno()
+
+
+cdef bint host_name_byte(unsigned char c) noexcept nogil:
+    """Predicate: letters, digits, hyphen, dot; and the underscore, which names in use have."""
+    return (c"a" <= c <= c"z" or c"A" <= c <= c"Z" or c"0" <= c <= c"9" or c == c"-" or c == c"." or c == c"_")
+
+
+cdef int on_client_hello(SSL* ssl, int* alert, void* data) noexcept nogil:
+    """OpenSSL received a whole ClientHello and has acted on none of it yet (SSL_CTX_set_client_hello_cb(3))."""
+    cdef void* owner = SSL_get_app_data(ssl)
+    alert[0] = SSL_AD_INTERNAL_ERROR
+    if owner == NULL:
+        return SSL_CLIENT_HELLO_ERROR
+    alert[0] = (<Tls>owner).take_hello(ssl)
+    return SSL_CLIENT_HELLO_SUCCESS if alert[0] == 0 else SSL_CLIENT_HELLO_ERROR
+
+
+cdef int on_alpn(SSL* ssl, const unsigned char** out, unsigned char* out_length, const unsigned char* offered,
+                 unsigned int offered_length, void* data) noexcept nogil:
+    """Takes http/1.1 where it is offered; no overlap is fatal: no_application_protocol (RFC 7301, 3.2)."""
+    cdef unsigned int at = 0, length
+    while at < offered_length:
+        length = offered[at]
+        at += 1
+        if length == 0 or length > offered_length - at:
+            break
+        if length == 8 and memcmp(offered + at, b"http/1.1", 8) == 0:
+            out[0] = offered + at
+            out_length[0] = 8
+            return SSL_TLSEXT_ERR_OK
+        at += length
+    return SSL_TLSEXT_ERR_ALERT_FATAL

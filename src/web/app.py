@@ -1,0 +1,172 @@
+"""``App``: an ordered collection of forms (routes, hooks, static folders), and the decorators that make the same forms.
+
+    app = App(GET("/", home), before(check), static("public"))
+
+    @app.get("/users/:id:int")
+    def user(req, params): ...
+
+An App is checked as it grows and compiled when a server starts; what is added later counts for the next start.
+"""
+
+from collections.abc import Callable, Iterable
+from os import PathLike
+from typing import Any, Protocol, TypeAlias, TypedDict, TypeVar, Unpack
+
+from web._core import Dispatcher, Hook
+from web.errors import RouteError
+from web.limits import Limits
+from web.routing import After, AfterHook, Before, BeforeHook, Handler, Route, RouteList
+from web.static import Static
+
+__all__ = ["App", "Form", "Json"]
+
+Form: TypeAlias = Route | Before | After | Static
+H = TypeVar("H", bound=Handler)
+B = TypeVar("B", bound=BeforeHook)
+A = TypeVar("A", bound=AfterHook)
+
+
+class Json(Protocol):
+    """What ``App(json=...)`` takes, such as the modules ``json``, ``orjson`` or ``ujson``."""
+
+    @property
+    def dumps(self) -> Callable[[Any], str | bytes]: ...
+
+    @property
+    def loads(self) -> Callable[[bytes], Any]: ...
+
+
+class ServeOptions(TypedDict, total=False):
+    """The options of ``Server`` that ``serve`` and ``serve_tls`` pass on."""
+
+    limits: Limits
+    dev: bool
+    dual_stack: bool
+    server_header: bool
+
+
+class App:
+    """``App(*forms, json=None)``. RouteError tells what is wrong with a form, alone or beside the earlier ones.
+
+    ``json``: an object with ``dumps(value) -> str or bytes`` and ``loads(bytes)``, used for returned dicts and lists,
+    for ``Response.json`` and ``req.json()``; by default the standard library's, with ``allow_nan=False`` and
+    ``ensure_ascii=False``.
+    """
+
+    def __init__(self, *forms: Form, json: Json | None = None) -> None:
+        for name in ("dumps", "loads"):
+            if json is not None and not callable(getattr(json, name, None)):
+                raise TypeError(f"App(json={json!r}): it has no {name}(); give an object with dumps and loads")
+        self._json = json
+        self._routes = RouteList()
+        self._before: list[Before] = []
+        self._after: list[After] = []
+        self._folders: list[Static] = []
+        self.add(*forms)
+
+    def add(self, *forms: Form) -> None:
+        """Add forms, in order. Hooks and folders keep their own order; folders are tried after all routes."""
+        for form in forms:
+            match form:
+                case Route():
+                    self._routes.add(form)
+                case Before():
+                    self._before.append(form)
+                case After():
+                    self._after.append(form)
+                case Static():
+                    self._folders.append(form)
+                case _:
+                    raise RouteError(
+                        f"App(...): {form!r} is no form; write GET(pattern, handler), before(hook) and so on"
+                    )
+
+    # ---- decorators: each adds the form of the same name, and returns what it decorates as it is ----
+
+    def route(self, methods: str | Iterable[str], pattern: str) -> Callable[[H], H]:
+        """Decorator for ``route(methods, pattern, handler)``."""
+        names = (methods,) if isinstance(methods, str) else tuple(methods)
+
+        def add(handler: H) -> H:
+            self.add(Route(names, pattern, handler))
+            return handler
+
+        return add
+
+    def get(self, pattern: str) -> Callable[[H], H]:
+        """Decorator for ``GET(pattern, handler)``."""
+        return self.route("GET", pattern)
+
+    def post(self, pattern: str) -> Callable[[H], H]:
+        """Decorator for ``POST(pattern, handler)``."""
+        return self.route("POST", pattern)
+
+    def put(self, pattern: str) -> Callable[[H], H]:
+        """Decorator for ``PUT(pattern, handler)``."""
+        return self.route("PUT", pattern)
+
+    def patch(self, pattern: str) -> Callable[[H], H]:
+        """Decorator for ``PATCH(pattern, handler)``."""
+        return self.route("PATCH", pattern)
+
+    def delete(self, pattern: str) -> Callable[[H], H]:
+        """Decorator for ``DELETE(pattern, handler)``."""
+        return self.route("DELETE", pattern)
+
+    def head(self, pattern: str) -> Callable[[H], H]:
+        """Decorator for ``HEAD(pattern, handler)``."""
+        return self.route("HEAD", pattern)
+
+    def options(self, pattern: str) -> Callable[[H], H]:
+        """Decorator for ``OPTIONS(pattern, handler)``."""
+        return self.route("OPTIONS", pattern)
+
+    def before(self, hook: B) -> B:
+        """Decorator for ``before(hook)``, without parentheses."""
+        self.add(Before(hook))
+        return hook
+
+    def after(self, hook: A) -> A:
+        """Decorator for ``after(hook)``, without parentheses."""
+        self.add(After(hook))
+        return hook
+
+    def static(self, folder: str | PathLike[str], at: str = "/") -> None:
+        """Adds ``static(folder, at)``."""
+        self.add(Static(str(folder), at))
+
+    # ---- serving ----
+
+    def serve(self, host: str, port: int, **options: Unpack[ServeOptions]) -> None:
+        """``Server(self, host, port, **options).run()``: serves HTTP until SIGINT or SIGTERM."""
+        from web.server import Server
+
+        Server(self, host, port, **options).run()
+
+    def serve_tls(
+        self,
+        host: str,
+        port: int,
+        cert_file: str | PathLike[str],
+        key_file: str | PathLike[str],
+        **options: Unpack[ServeOptions],
+    ) -> None:
+        """``Server(self, host, port, tls=TlsContext(...), **options).run()``: HTTPS until SIGINT or SIGTERM."""
+        from web._core import TlsContext
+        from web.server import Server
+
+        Server(self, host, port, tls=TlsContext(cert_file, key_file), **options).run()
+
+    def _compile(self, *, dev: bool = False) -> Dispatcher:
+        """The form in which a server answers with it, as it is now."""
+        json = self._json
+        return Dispatcher(
+            self._routes.router(),
+            app=self,
+            before=tuple(Hook(form.hook, form.arity, form.label) for form in self._before),
+            after=tuple(Hook(form.hook, 3, form.label) for form in self._after),
+            folders=tuple(self._folders),
+            dumps=None if json is None else json.dumps,
+            loads=None if json is None else json.loads,
+            dev=dev,
+        )

@@ -1,0 +1,361 @@
+"""Routes as values: ``GET("/users/:id", handler)`` is a frozen ``Route``; what is wrong with it is told at that line.
+
+Patterns (matched on percent-decoded segments, first match in the order of registration):
+
+- ``/users/new`` literal text, written decoded; ``/a`` and ``/a/`` differ
+- ``/users/:id`` captures one segment, not an empty one, into ``params["id"]``
+- ``/users/:id:int`` converts; a segment that does not convert does not match. ``int``: -?[0-9]+ that fits 64 bits,
+  signed; ``uuid``: 8-4-4-4-12 hexadecimal digits (RFC 9562 4), as ``uuid.UUID``
+- ``/files/*`` captures the rest, one segment or more, into ``params["*"]``; an encoded slash stays ``%2F`` there
+- ``*`` alone matches every path, and the ``*`` of ``OPTIONS *``
+
+A handler is ``handler(req)`` or ``handler(req, params)``: the number of parameters without default decides, once, here.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+from web._core import Endpoint, Request, Response, Router
+from web.errors import RouteError
+
+__all__ = [
+    "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT",
+    "After", "Answer", "Before", "Handler", "Route", "RouteList",
+    "after", "before", "make_router", "route",
+]  # fmt: skip
+
+Body: TypeAlias = str | bytes | dict[Any, Any] | list[Any]
+HeaderPairs: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+Answer: TypeAlias = Response | Body | tuple[Body, int] | tuple[Body, int, HeaderPairs]
+Params: TypeAlias = dict[str, Any]
+Handler: TypeAlias = Callable[[Request], Answer] | Callable[[Request, Params], Answer]
+BeforeHook: TypeAlias = Callable[[Request], Answer | None] | Callable[[Request, Params], Answer | None]
+AfterHook: TypeAlias = Callable[[Request, Params, Response], Response]
+
+# The kinds of parts, as Endpoint takes them.
+LITERAL, TEXT, INT, UUID, REST = 1, 2, 3, 4, 5
+Part: TypeAlias = tuple[int, str]
+
+_CONVERSIONS = {None: TEXT, "int": INT, "uuid": UUID}
+_CAPTURE = re.compile(r":([A-Za-z_][A-Za-z0-9_]*)(?::([^:]*))?")
+_FOREIGN = re.compile(r"\{([A-Za-z_]\w*)[^}]*\}|<(?:\w+:)?([A-Za-z_]\w*)>")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]+")
+_INT = re.compile(r"-?[0-9]{1,19}")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_PARTS_MAX = 32
+
+
+# ---- patterns ----
+
+
+def parse_pattern(pattern: str) -> tuple[Part, ...]:
+    """The parts of a pattern, one for each segment; none for the bare ``*``. RouteError: what to write instead."""
+    if pattern == "*":
+        return ()
+    _check_text(pattern)
+    segments = pattern[1:].split("/")
+    if len(segments) > _PARTS_MAX:
+        raise RouteError(f"pattern {pattern!r} has {len(segments)} segments; at most {_PARTS_MAX} are possible")
+    parts: list[Part] = []
+    names: set[str] = set()
+    for number, segment in enumerate(segments):
+        kind, text = _parse_segment(pattern, segment, last=number == len(segments) - 1)
+        if kind not in (LITERAL, REST):
+            if text in names:
+                raise RouteError(f"pattern {pattern!r} captures :{text} twice: give each capture its own name")
+            names.add(text)
+        parts.append((kind, text))
+    return tuple(parts)
+
+
+def _check_text(pattern: object) -> None:
+    if not isinstance(pattern, str):
+        raise RouteError(f"pattern {pattern!r}: text is needed, not {type(pattern).__name__}")
+    if foreign := _FOREIGN.search(pattern):
+        raise RouteError(f"pattern {pattern!r}: write :{foreign[1] or foreign[2]} for {foreign[0]}")
+    if not pattern.startswith("/"):
+        raise RouteError(f"pattern {pattern!r} does not begin with '/': write {'/' + pattern!r}")
+    if unusual := set(pattern) & set("{}<>?#"):
+        raise RouteError(f"pattern {pattern!r}: {min(unusual)!r} cannot stand in a path; captures are written :name")
+    if any(character < " " or character == "\x7f" for character in pattern):
+        raise RouteError(f"pattern {pattern!r} holds a control character")
+    if encoded := re.search(r"%[0-9A-Fa-f]{2}", pattern):
+        raise RouteError(f"pattern {pattern!r}: patterns are written decoded; write the character for {encoded[0]}")
+
+
+def _parse_segment(pattern: str, segment: str, *, last: bool) -> Part:
+    if segment == "*":
+        if last:
+            return REST, "*"
+        raise RouteError(f"pattern {pattern!r}: '*' takes all that remains and stands last; :name takes one segment")
+    if "*" in segment:
+        raise RouteError(f"pattern {pattern!r}: '*' is a whole segment, and the last; {segment!r} cannot be matched")
+    if segment in (".", ".."):
+        raise RouteError(f"pattern {pattern!r}: clients resolve {segment!r} before they ask, so it would never match")
+    if segment == "" and not last:
+        raise RouteError(f"pattern {pattern!r} has an empty segment: write one '/' only")
+    if ":" not in segment:
+        return LITERAL, segment
+    capture = _CAPTURE.fullmatch(segment)
+    if capture is None:
+        raise RouteError(f"pattern {pattern!r}: a capture is a whole segment, ':name' or ':name:int', not {segment!r}")
+    name, conversion = capture.groups()
+    if conversion not in _CONVERSIONS:
+        raise RouteError(
+            f"pattern {pattern!r}: there is no conversion {conversion!r} (int and uuid are); "
+            "two captures need a '/' between them"
+        )
+    return _CONVERSIONS[conversion], name
+
+
+def _covers(earlier: tuple[Part, ...], later: tuple[Part, ...]) -> bool:
+    """Whether every path that ``later`` matches is matched by ``earlier``."""
+    if not earlier:
+        return True
+    if not later:
+        return False
+    if earlier[-1][0] == REST:
+        if len(later) < len(earlier):
+            return False
+        earlier = earlier[:-1]
+    elif len(earlier) != len(later) or later[-1][0] == REST:
+        return False
+    return all(_part_covers(a, b) for a, b in zip(earlier, later, strict=False))
+
+
+def _part_covers(earlier: Part, later: Part) -> bool:
+    kind, text = earlier
+    if later[0] == REST:
+        return False
+    if later[0] != LITERAL:
+        return kind in (TEXT, later[0])
+    if kind == LITERAL:
+        return text == later[1]
+    if kind == TEXT:
+        return later[1] != ""
+    if kind == INT:
+        return _INT.fullmatch(later[1]) is not None and -(2**63) <= int(later[1]) < 2**63
+    return _UUID.fullmatch(later[1]) is not None
+
+
+# ---- callables ----
+
+
+def describe(call: object) -> str:
+    """How messages name a handler or hook."""
+    while isinstance(call, partial):
+        call = call.func
+    name = getattr(call, "__qualname__", None) or type(call).__qualname__
+    module = getattr(call, "__module__", None) or type(call).__module__
+    return f"{module}.{name}"
+
+
+def _positional(what: str, call: Any) -> tuple[list[str], list[str]]:
+    """The names of the positional parameters, (without default, with default), of what will be called."""
+    if not callable(call):
+        raise RouteError(f"{what}: {call!r} cannot be called; give a function")
+    bare = call
+    while isinstance(bare, partial):
+        bare = bare.func
+    codes = (bare, type(bare).__call__)
+    if any(inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code) for code in codes):
+        raise RouteError(f"{what}: async handlers are not supported by this version; write a plain def")
+    if any(inspect.isgeneratorfunction(code) for code in codes):
+        raise RouteError(f"{what}: it yields, and streaming is not supported by this version; return the whole body")
+    try:
+        parameters = inspect.signature(call).parameters.values()
+    except (TypeError, ValueError):
+        raise RouteError(f"{what}: its parameters cannot be read; wrap it: lambda req: {describe(call)}(...)") from None
+    needed: list[str] = []
+    optional: list[str] = []
+    for parameter in parameters:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            raise RouteError(f"{what}: *{parameter.name} does not tell what it takes; name its parameters")
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            raise RouteError(f"{what}: nobody gives {parameter.name!r} its value; bind it with functools.partial")
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            (needed if parameter.default is parameter.empty else optional).append(parameter.name)
+    return needed, optional
+
+
+def _arity(what: str, call: Any, captures: Iterable[str] = ()) -> int:
+    """1 for f(req), 2 for f(req, params). A parameter with a default is left alone, except one that is named params."""
+    needed, optional = _positional(what, call)
+    names = needed + optional
+    for name in captures:
+        if name in needed[1:] or (name in names[:1] and name not in ("req", "request")):
+            raise RouteError(f'{what}: captures are not arguments; take (req, params) and read params["{name}"]')
+    if not names or len(needed) > 2:
+        takes = ", ".join(needed) or "nothing"
+        raise RouteError(f"{what} takes ({takes}): it is called with (req) or (req, params)")
+    return 2 if len(needed) == 2 or names[1:2] == ["params"] else 1
+
+
+# ---- the values ----
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Methods, a pattern and the handler that answers them. RouteError when one of them cannot work."""
+
+    methods: tuple[str, ...]
+    pattern: str
+    handler: Handler
+    parts: tuple[Part, ...] = field(init=False, repr=False, compare=False)
+    endpoint: Endpoint = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        methods = _check_methods(self.methods, self.pattern)
+        parts = parse_pattern(self.pattern)
+        label = describe(self.handler)
+        captures = [text for kind, text in parts if kind not in (LITERAL, REST)]
+        arity = _arity(f"handler {label} of {self.pattern}", self.handler, captures)
+        object.__setattr__(self, "methods", methods)
+        object.__setattr__(self, "parts", parts)
+        object.__setattr__(self, "endpoint", Endpoint(methods, self.pattern, parts, self.handler, arity == 2, label))
+
+
+def _check_methods(methods: str | Iterable[object], pattern: str) -> tuple[str, ...]:
+    given: list[str] = []
+    named = (methods,) if isinstance(methods, str) else tuple(methods)
+    if not named:
+        raise RouteError(f"route {pattern!r} has no methods: name at least one")
+    for method in named:
+        if not isinstance(method, str) or not _TOKEN.fullmatch(method):
+            hint = f"; write {method.upper()!r}" if isinstance(method, str) and _TOKEN.fullmatch(method.upper()) else ""
+            raise RouteError(f"route {pattern!r}: {method!r} is not a method in capitals (RFC 9110 9.1){hint}")
+        if method == "CONNECT":
+            raise RouteError(f"route {pattern!r}: CONNECT asks for a tunnel and has no path to route (RFC 9110 9.3.6)")
+        if method in given:
+            raise RouteError(f"route {pattern!r} names {method} twice")
+        given.append(method)
+    return tuple(given)
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A hook that runs before routing, ``hook(req)`` or ``hook(req, params)``; what it returns, but None, answers."""
+
+    hook: BeforeHook
+    label: str = field(init=False, repr=False, compare=False)
+    arity: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", describe(self.hook))
+        object.__setattr__(self, "arity", _arity(f"before hook {self.label}", self.hook))
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """A hook that sees every answer: ``hook(req, params, resp)`` returns that Response or another."""
+
+    hook: AfterHook
+    label: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        label = describe(self.hook)
+        needed, optional = _positional(f"after hook {label}", self.hook)
+        if len(needed) > 3 or len(needed) + len(optional) < 3:
+            raise RouteError(f"after hook {label} takes ({', '.join(needed)}): it is called with (req, params, resp)")
+        object.__setattr__(self, "label", label)
+
+
+def route(methods: str | Iterable[str], pattern: str, handler: Handler) -> Route:
+    """Answer one or several methods (capitals) of a pattern. RouteError tells what is wrong."""
+    return Route((methods,) if isinstance(methods, str) else tuple(methods), pattern, handler)
+
+
+def GET(pattern: str, handler: Handler) -> Route:
+    """Answer GET, and HEAD where no HEAD route matches (RFC 9110 9.3.1, 9.3.2)."""
+    return Route(("GET",), pattern, handler)
+
+
+def POST(pattern: str, handler: Handler) -> Route:
+    """Answer POST (RFC 9110 9.3.3)."""
+    return Route(("POST",), pattern, handler)
+
+
+def PUT(pattern: str, handler: Handler) -> Route:
+    """Answer PUT (RFC 9110 9.3.4)."""
+    return Route(("PUT",), pattern, handler)
+
+
+def PATCH(pattern: str, handler: Handler) -> Route:
+    """Answer PATCH (RFC 5789)."""
+    return Route(("PATCH",), pattern, handler)
+
+
+def DELETE(pattern: str, handler: Handler) -> Route:
+    """Answer DELETE (RFC 9110 9.3.5)."""
+    return Route(("DELETE",), pattern, handler)
+
+
+def HEAD(pattern: str, handler: Handler) -> Route:
+    """Answer HEAD by a handler of its own (RFC 9110 9.3.2); the body is counted and not sent."""
+    return Route(("HEAD",), pattern, handler)
+
+
+def OPTIONS(pattern: str, handler: Handler) -> Route:
+    """Answer OPTIONS by a handler of its own (RFC 9110 9.3.7); without one it is 204 with Allow."""
+    return Route(("OPTIONS",), pattern, handler)
+
+
+def before(hook: BeforeHook) -> Before:
+    """Run a hook before routing, in the order of registration."""
+    return Before(hook)
+
+
+def after(hook: AfterHook) -> After:
+    """Run a hook on every answer, in the order of registration."""
+    return After(hook)
+
+
+# ---- the list ----
+
+
+class RouteList:
+    """Routes in their order. A new one is checked against the earlier: duplicates and unreachable routes are errors.
+
+    That nothing is unreachable is also what lets Router look fixed paths up first (see _core_routing.pxi).
+    """
+
+    def __init__(self, routes: Iterable[Route] = ()) -> None:
+        self._routes: list[Route] = []
+        # (method, first literal segment, or None for a capture or *) -> routes: only these can cover one another
+        self._by_first: dict[tuple[str, str | None], list[Route]] = {}
+        for one in routes:
+            self.add(one)
+
+    def add(self, new: Route) -> None:
+        first = new.parts[0][1] if new.parts and new.parts[0][0] == LITERAL else None
+        for method in new.methods:
+            keys = {(method, first), (method, None)}
+            for earlier in (one for key in keys for one in self._by_first.get(key, ())):
+                if _covers(earlier.parts, new.parts):
+                    raise RouteError(_unreachable(method, earlier, new))
+        self._routes.append(new)
+        for method in new.methods:
+            self._by_first.setdefault((method, first), []).append(new)
+
+    def router(self) -> Router:
+        """The compiled form of the routes as they are now."""
+        return Router([one.endpoint for one in self._routes])
+
+
+def _unreachable(method: str, earlier: Route, new: Route) -> str:
+    if _covers(new.parts, earlier.parts):
+        label = earlier.endpoint.label
+        return f"{method} {new.pattern} is a duplicate of {earlier.pattern} (handler {label}): remove one of them"
+    return (
+        f"{method} {new.pattern} can never be reached: {earlier.pattern}, registered before it, matches all its paths; "
+        f"register {new.pattern} first"
+    )
+
+
+def make_router(*routes: Route) -> Router:
+    """A Router from routes, checked as an App checks them; for tests and measuring."""
+    return RouteList(routes).router()

@@ -1,0 +1,308 @@
+"""Server: an App, where it listens, and its life: made, checked, run, stopped.
+
+States: made -> open (ports bound, certificates loaded, a Loop) -> closed, and again. Making one touches neither ports nor
+files; ``run()``, ``running()``, ``open()`` and ``check()`` do. The server owns its Loop from open() to close(); the Loop
+owns the listening sockets. Only the thread that runs the loop touches it; ``stop()`` is for every thread.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from os import PathLike
+from types import FrameType
+from typing import Any
+
+from web._core import Connection, Loop, TlsContext
+from web.app import App, Form
+from web.limits import Limits
+from web.sockets import Address, url_of
+
+__all__ = ["Server", "defserver", "defserver_tls"]
+
+# File descriptors that are not connections: the interpreter's, the loop's, files that are being sent.
+_RESERVED_FDS = 64
+
+_never_run: weakref.WeakSet[Server] = weakref.WeakSet()
+_running: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+class Server:
+    """Serves an App. ``defserver`` and ``defserver_tls`` make one from forms.
+
+    ``host``: "127.0.0.1", "::", a name, "unix:/path" or "fd:3" (see ``web.sockets``). ``port``: 0 lets the system choose.
+    ``tls``: a TlsContext, for HTTPS. ``limits``: what peers are granted. ``dev``: tracebacks are shown to the client.
+    ``dual_stack``: host "::" also accepts IPv4. ``server_header``: whether answers say ``Server: weblatch``.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        host: str,
+        port: int = 0,
+        *,
+        tls: TlsContext | None = None,
+        limits: Limits | None = None,
+        dev: bool = False,
+        dual_stack: bool = False,
+        server_header: bool = True,
+    ) -> None:
+        if not isinstance(app, App):
+            raise TypeError(f"Server(app, ...): an App is needed, not {type(app).__name__}; defserver() takes forms")
+        self.app = app
+        self.limits = limits or Limits()
+        self.dev = dev
+        self._server_header = server_header
+        self._addresses: list[tuple[Address, TlsContext | None]] = []
+        self._urls: list[str] = []
+        self._ports: list[int] = []
+        self._unix_paths: list[str] = []
+        self._loop: Loop | None = None
+        self._thread: threading.Thread | None = None
+        self.listen(host, port, tls, dual_stack=dual_stack)
+        if _made_in_main():
+            _never_run.add(self)
+
+    # -- before it runs ---------------------------------------------------------------------------------------------
+
+    def listen(self, host: str, port: int = 0, tls: TlsContext | None = None, *, dual_stack: bool = False) -> None:
+        """Adds an address to listen on; plain, or TLS with a context. Before the server is opened."""
+        if tls is not None and not isinstance(tls, TlsContext):
+            raise TypeError(f"tls: a TlsContext(cert_file, key_file) is needed, not {type(tls).__name__}")
+        if self._loop is not None:
+            raise RuntimeError("listen(): the server is open already; add addresses before it runs")
+        self._addresses.append((Address(host, port, dual_stack), tls))
+
+    def check(self) -> None:
+        """Finds at once what would stop run(): certificates are loaded, ports bound and given back."""
+        self.open()
+        self.close()
+
+    def open(self) -> None:
+        """Loads certificates, binds ports and makes the loop, without running it: for ``fileno()`` and ``run_once()``."""
+        if self._loop is not None:
+            raise RuntimeError("the server is open already")
+        self._make_loop()
+        try:
+            for address, context in self._addresses:
+                self._open_listener(address, context)
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_loop(self) -> Loop:
+        _never_run.discard(self)
+        room = _raise_fd_limit() - _RESERVED_FDS
+        limits = replace(self.limits, connections=max(1, min(self.limits.connections, room)))
+        self._loop = Loop(self.app._compile(dev=self.dev), limits, server_header=self._server_header)
+        return self._loop
+
+    def _open_listener(self, address: Address, context: TlsContext | None) -> None:
+        assert self._loop is not None
+        if context is not None:
+            context.load()
+        with address.bind() as sock:
+            if address.unix_path is not None:
+                self._unix_paths.append(address.unix_path)
+            else:
+                self._ports.append(sock.getsockname()[1] if sock.family != socket.AF_UNIX else 0)
+            self._urls.append(url_of(sock, tls=context is not None))
+            self._loop.listen(sock, context)
+
+    # -- running ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Opens the server where it is not open yet, and serves until SIGINT or SIGTERM (in the main thread) or stop():
+        open requests finish within ``Limits.shutdown_grace`` seconds, a second signal ends them at once."""
+        if self._loop is None:
+            self.open()
+        assert self._loop is not None
+        _running.add(self)
+        print(f"Serving on {', '.join(self._urls)} (Ctrl-C stops)", file=sys.stderr, flush=True)
+        try:
+            with self._signals(self._loop):
+                self._loop.run()
+        finally:
+            _running.discard(self)
+            self.close()
+
+    @contextmanager
+    def running(self) -> Iterator[Server]:
+        """Serves in a thread: ``with server.running() as s:`` gives ``s.url`` and ``s.port``; stops at the end."""
+        self.open()
+        loop = self._loop
+        assert loop is not None
+        self._thread = threading.Thread(target=loop.run, name=f"web {self._urls[0]}", daemon=True)
+        _running.add(self)
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self.stop()
+            self._join()
+
+    def _join(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+            self.close()
+        _running.discard(self)
+
+    def stop(self, grace: float | None = None) -> None:
+        """Stops accepting, lets open requests finish for ``grace`` seconds (``Limits.shutdown_grace``), then ends the
+        rest. From any thread, from a handler, and when nothing runs. Returns at once; run() returns when it is done."""
+        if self._loop is not None:
+            self._loop.stop(self.limits.shutdown_grace if grace is None else grace)
+
+    def close(self) -> None:
+        """Ends every connection and gives the ports back. Not while it runs: stop() it first. Closing twice is allowed."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            try:
+                loop.close()
+            except BaseException:
+                self._loop = loop
+                raise
+        for path in self._unix_paths:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        self._unix_paths.clear()
+        self._urls.clear()
+        self._ports.clear()
+
+    @contextmanager
+    def _signals(self, loop: Loop) -> Iterator[None]:
+        """SIGINT and SIGTERM stop the loop. They wake it through a socket pair in its poller; no time-out polls for them."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        asked = False
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            nonlocal asked
+            self.stop(0.0 if asked else None)
+            asked = True
+
+        reading, writing = socket.socketpair()
+        with reading, writing:
+            reading.setblocking(False)
+            writing.setblocking(False)
+            loop.watch_signals(reading)
+            fd_before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+            before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+            try:
+                yield
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+                signal.set_wakeup_fd(fd_before)
+                loop.watch_signals(None)
+
+    # -- one turn at a time: other event loops, tests, benchmarks -----------------------------------------------------
+
+    def adopt(self, sock: socket.socket, tls: TlsContext | None = None) -> Connection:
+        """Serves a connected socket (it is left detached): under TLS with a context. Works without open(), too: then there
+        are no listening sockets. In the thread that runs the loop, or before it runs."""
+        if tls is not None:
+            tls.load()
+        return (self._loop or self._make_loop()).adopt(sock, tls)
+
+    def fileno(self) -> int:
+        """A file descriptor that is readable exactly when run_once() has work to do."""
+        return (self._loop or self._make_loop()).fileno()
+
+    def run_once(self, timeout: float | None = None) -> None:
+        """One turn of the loop: waits up to ``timeout`` seconds (None: for ever) and does what is ready."""
+        (self._loop or self._make_loop()).run_once(timeout)
+
+    # -- what can be read ---------------------------------------------------------------------------------------------
+
+    @property
+    def urls(self) -> list[str]:
+        """The URLs of all listeners, as a client on this machine reaches them."""
+        return list(self._urls)
+
+    @property
+    def url(self) -> str:
+        """The first listener's URL. RuntimeError while the server is not open."""
+        if not self._urls:
+            raise RuntimeError("the server is not open: it has no URL yet")
+        return self._urls[0]
+
+    @property
+    def port(self) -> int:
+        """The first listener's port, as bound. RuntimeError while the server is not open."""
+        if not self._ports:
+            raise RuntimeError("the server is not open: it has no port yet")
+        return self._ports[0]
+
+    @property
+    def connections(self) -> int:
+        """How many connections are served at this moment."""
+        return 0 if self._loop is None else self._loop.connections
+
+    def counters(self) -> dict[str, Any]:
+        """What was counted since the server was opened: requests, bytes, and why connections closed."""
+        return {} if self._loop is None else self._loop.counters()
+
+    def __repr__(self) -> str:
+        where = ", ".join(f"{address.host}:{address.port}" for address, _ in self._addresses)
+        return f"<Server {where}{' open' if self._loop is not None else ''}>"
+
+
+def defserver(host: str, port: int, *forms: Form, **options: Any) -> Server:
+    """``Server(App(*forms), host, port, **options)``: an HTTP server, not started. Options are Server's."""
+    return Server(App(*forms), host, port, **options)
+
+
+def defserver_tls(
+    host: str,
+    port: int,
+    cert_file: str | PathLike[str],
+    key_file: str | PathLike[str],
+    *forms: Form,
+    password: str | bytes | None = None,
+    **options: Any,
+) -> Server:
+    """``Server(App(*forms), host, port, tls=TlsContext(cert_file, key_file), **options)``: an HTTPS server, not started.
+
+    ``cert_file``: PEM, the certificate first, then its chain. ``key_file``: PEM. ``password``: of an encrypted key. The files
+    are read when the server is opened.
+    """
+    return Server(App(*forms), host, port, tls=TlsContext(cert_file, key_file, password=password), **options)
+
+
+def _raise_fd_limit() -> int:
+    """Raises the soft RLIMIT_NOFILE to the hard one; how many descriptors that permits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # macOS: the hard limit may be more than the kernel allows
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return 1 << 30 if soft == resource.RLIM_INFINITY else soft
+
+
+def _made_in_main() -> bool:
+    """Whether the code outside of this package that is making a Server is the script itself."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "web":
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") == "__main__"
+
+
+@atexit.register
+def _at_exit() -> None:
+    for server in list(_running):
+        server.stop(0.0)
+        server._join()
+    for server in list(_never_run):
+        print(f"web: {server!r} was made but never run; call its run()", file=sys.stderr)

@@ -1,0 +1,2 @@
+# Decoding in place copies between overlapping ranges.
+s/memmove(out + produced/memcpy(out + produced/

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Run the tests on the build in build/asan. A report goes to stderr, so pytest must leave that open (--capture=sys):
+# what it holds is lost when the sanitizer ends the process.
+# usage: tools/run_asan.sh PYTHON [PYTEST_ARGUMENT...]
+set -eu
+python=$1
+shift
+
+LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+ASAN_OPTIONS=detect_leaks=0 # the interpreter leaks on purpose at its end
+UBSAN_OPTIONS=print_stacktrace=1
+PYTHONMALLOC=malloc # so that objects are seen one by one, not as pymalloc's arenas
+PYTHONPATH=$PWD/build/asan/src
+export LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS PYTHONMALLOC PYTHONPATH
+
+"$python" -c 'import web._core as core; assert "/build/asan/" in core.__file__, core.__file__'
+exec "$python" -X dev -m pytest --benchmark-disable --capture=sys -m "not no_asan" "$@"
