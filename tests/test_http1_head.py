@@ -210,6 +210,8 @@ REFUSED = {
     "two empty lines first": (400, b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     "an empty line of LF first": (400, b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     "CR first": (400, b"\rGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "space after an empty line": (400, b"\r\n GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "junk after an empty line": (400, b"\r\n\x00ET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     "method that is no token": (400, b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n"),
     "method with colon": (400, b"GET: / HTTP/1.1\r\nHost: a\r\n\r\n"),
     "no method": (400, b" / HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -282,6 +284,7 @@ REFUSED = {
     "vertical tab in a value": (400, b"GET / HTTP/1.1\r\nHost: a\r\nX: \x0b\r\n\r\n"),
     # Content-Length (RFC 9110 8.6)
     "two Content-Length": (400, request(b"Content-Length: 5", b"Content-Length: 6")),
+    "Content-Length 0 and another": (400, request(b"Content-Length: 0", b"Content-Length: 5")),
     "two equal Content-Length": (400, request(b"Content-Length: 5", b"content-length: 5")),
     "Content-Length as a list": (400, request(b"Content-Length: 5, 5")),
     "Content-Length with plus": (400, request(b"Content-Length: +5")),
@@ -362,6 +365,9 @@ def test_an_invalid_byte_is_told_when_its_line_ends() -> None:
     assert parser.feed(b"G") is None
     with pytest.raises(ProtocolError):
         parser.feed(b"\x00")
+    for data in (b"GET /%4\r", b"GET /%\r", b"GET /<\r", b"GET /\x00", b"GET / FTP\r", b"GET / HTTP/1.1\r\nX Y\r"):
+        assert head_verdict(data[:-1]) == WAITS
+        assert status(data) == 400
     parser = RequestParser()
     for i in range(len(b"GET /<")):
         assert parser.feed(b"GET /<"[i : i + 1]) is None
@@ -419,6 +425,7 @@ INVALID_HOSTS = [
     b":80", b"a:65536", b"a:000080", b"a:8x", b"a:+8", b"a::8", b"a:8:8", b"u@a", b"u:p@a", b"a/b", b"a?b", b"a#b",
     b"a\\b", b"a b", b"a,b", b"a, b", b"a%2fb", b"a%", b'"a"', b"a<b", b"http://a", b"a|b", b"a^b", b"[", b"[]",
     b"[::1", b"::1", b"[:::]", b"[:]", b"[::1]x", b"[::1]]", b"[1:2:3:4:5:6:7]", b"[1:2:3:4:5:6:7:8:9]", b"[1::2::3]",
+    b"[1::2:]", b"[1:2:3:4:5:6:7:8:]",
     b"[12345::]", b"[1:2:3:4:5:6:7:8::]", b"[::1%25eth0]", b"[::1.2.3]", b"[::1.2.3.256]", b"[::01.2.3.4]",
     b"[1.2.3.4]", b"[::1.2.3.4:1]", b"[v1.x]", b"[a]", b"[1:2:3:4:5:6:7:1.2.3.4]", b"[1:]", b"[:1]", b"[g::]",
 ]  # fmt: skip

@@ -3,20 +3,24 @@
 A map of the parts, in the order in which they are included; each names its states and owners at its top:
 
     _core_openssl     declarations of OpenSSL, nothing else
-    _core_errors      errno -> exception; why connections close, and how many did
-    _core_http1       request head parser, chunked decoder, response head writer: pure, no I/O
+    _core_poller      declarations of the C headers: sockets, the poller
+    _core_errors      errno -> exception; why connections close
+    _core_http1       request head parser (_host, _chunked, _write: its parts): pure, no I/O
     _core_hotpath     those pieces as Python objects, for measuring and for tests
-    _core_poller      the poller (poller.h) as the loop sees it
     _core_deadlines   time-outs: O(1) to set, to clear and to find the next
     _core_sources     unfinished connections by source, and which of them makes room
     _core_request     Request
     _core_response    Response
     _core_routing     Router
     _core_dispatch    Dispatcher: hooks, route, handler, coercion
-    _core_tls         TlsContext; Tls: handshake, read, write, shutdown: the only caller of OpenSSL
+    _core_output      what a connection still has to send: a queue of segments
     _core_connection  the transport machine; Connection and Plain
+    _core_tls         Tls: handshake, read, write, shutdown; with _core_tls_context the only caller of OpenSSL
     _core_exchange    the HTTP/1 protocol machine: a request from its first byte to the last of its answer
-    _core_server      Loop: listeners, the ready list, dispatch, drain
+    _core_answer      Response -> bytes: the lines that the framework adds, and framing
+    _core_listener    listening sockets; taking connections in; making room at a cap
+    _core_serve       one connection's share of a turn, by the state of its transport
+    _core_server      Loop: the turn, its lists, stopping
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
@@ -67,4 +71,5 @@ include "_core_tls.pxi"
 include "_core_exchange.pxi"
 include "_core_answer.pxi"
 include "_core_listener.pxi"
+include "_core_serve.pxi"
 include "_core_server.pxi"

@@ -64,8 +64,6 @@ cdef bint _http1_is_ipv6(const unsigned char* p, size_t n) noexcept nogil:
         gap = 1
         at = 2
     while at < n:
-        if groups == 8:
-            return 0
         start = at
         while at < n and at - start < 4 and HTTP1_CLASS[p[at]] & HTTP1_HEX:
             at += 1
