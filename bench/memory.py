@@ -12,7 +12,7 @@ Bytes per connection are resident memory (smaps_rollup) with the connections min
 divided by their number. Memory of the kernel's sockets is not in it. Loopback only. Exit status 1 when a bound is
 broken.
 
-    python bench/memory.py [--quick] [--output FOLDER]        under 2 minutes
+    python bench/memory.py [--quick] [--output FOLDER]        about 2 minutes
 """
 
 from __future__ import annotations

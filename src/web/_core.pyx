@@ -23,6 +23,7 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_server      Loop: the turn, its lists, stopping
 """
 
+cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals

@@ -203,8 +203,8 @@ cdef class Connection:
 
     @property
     def pending(self):
-        """Whether recv() would find bytes that were already taken from the socket."""
-        return self.fd >= 0 and self.has_pending() > 0
+        """Whether recv() would find bytes that were already taken from the socket. False while a server owns it."""
+        return self.loop is None and self.fd >= 0 and self.has_pending() > 0
 
     def fileno(self):
         """The file descriptor, for waiting only. ValueError once the connection is closed."""
@@ -349,6 +349,7 @@ cdef class Connection:
         return f"<{type(self).__name__} {state} fd={self.fd} peer={self.peer}>"
 
 
+@cython.final
 cdef class Plain(Connection):
     """A connection without TLS."""
 
@@ -397,6 +398,8 @@ cdef int take_socket(Connection c, object sock) except -1:
     the fd, whatever fails after."""
     if not isinstance(sock, socket_type):
         raise TypeError(f"a connected socket.socket is needed, not {type(sock).__name__}")
+    if hasattr(sock, "do_handshake"):
+        raise TypeError("a plain socket is needed: an ssl.SSLSocket's fd carries records, not the bytes you mean")
     if sock.type != SOCK_STREAM:
         raise ValueError("a stream socket is needed (socket.SOCK_STREAM)")
     c.fd = sock.detach()

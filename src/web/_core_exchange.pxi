@@ -404,6 +404,11 @@ cdef void exchange_read(Loop loop, Connection c) noexcept nogil:
         budget = budget - n if <size_t>n < budget else 0
 
 
+cdef bint exchange_is_busy(Connection c) noexcept nogil:
+    """Predicate: a request was received whole as far as its head, or an answer is still being sent."""
+    return c.http != NULL and (c.http.stream != STREAM_HEAD or c.http.out.first != NULL)
+
+
 cdef void exchange_peer_left(Loop loop, Connection c) noexcept nogil:
     """The peer ended. Between requests that is how a connection ends; in a request there is nobody to answer."""
     cdef Http1* http = c.http

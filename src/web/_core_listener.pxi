@@ -13,6 +13,7 @@ cdef struct Accepted:
     web_address peer
 
 
+@cython.final
 cdef class Listener:
     """A listening socket of a loop: plain, or TLS when it has a context."""
     cdef int fd

@@ -39,10 +39,12 @@ cdef struct CoreLimits:
     int64_t response_grace      # ns
 
 
+@cython.final
 cdef class Loop:
     """The event loop: serves connections with a dispatcher. Made, run and closed by Server; embedded by fileno()."""
     cdef web_poller poller
     cdef int pid
+    cdef unsigned long thread   # who runs it, while it is running
     cdef bint is_open, embedded, running, stopping, swept, stop_asked, signals, server_line
     cdef double stop_grace
     cdef CoreLimits limits
@@ -222,6 +224,8 @@ cdef class Loop:
         """Ends every connection and gives everything back. Not while it runs; closing twice is allowed."""
         if self.running:
             raise RuntimeError("the loop is running: stop() it first")
+        if self.pid != getpid():    # a forked child: what is registered is registered for its parent
+            web_poller_close(&self.poller)
         loop_end_all(self, CLOSE_STOPPED)
         loop_forget_lists(self)
         loop_bury(self)
@@ -256,6 +260,8 @@ cdef class Loop:
             raise RuntimeError("the loop is closed")
         if self.pid != getpid():
             raise RuntimeError("this loop was made by another process: make it after the fork")
+        if self.running and self.thread != PyThread_get_thread_ident():
+            raise RuntimeError("another thread runs this loop: only stop() and wake() are for other threads")
         return 1
 
     cdef int enter(self) except -1:
@@ -263,12 +269,16 @@ cdef class Loop:
         if self.running:
             raise RuntimeError("the loop is already running (a handler cannot run it again)")
         self.running = True
+        self.thread = PyThread_get_thread_ident()
         return 1
 
 
 cdef uint64_t loop_closed(Loop loop, int reason) noexcept:
     return loop.closed[reason]
 
+
+cdef extern from "pythread.h" nogil:
+    unsigned long PyThread_get_thread_ident()
 
 cdef extern from "unistd.h" nogil:
     int getpid()
@@ -538,7 +548,7 @@ cdef void loop_sweep(Loop loop) noexcept nogil:
         following = (<Connection>item).later
         if (<Connection>item).transport < TRANSPORT_OPEN:
             take_out(loop, <Connection>item, CLOSE_STOPPED)
-        elif (<Connection>item).transport == TRANSPORT_OPEN and (<Connection>item).http == NULL:
+        elif (<Connection>item).transport == TRANSPORT_OPEN and not exchange_is_busy(<Connection>item):
             transport_finish(loop, <Connection>item, CLOSE_STOPPED)
             take_out(loop, <Connection>item, CLOSE_STOPPED)     # nothing of ours is under way: no need to linger
         item = following

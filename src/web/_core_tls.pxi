@@ -333,6 +333,11 @@ cdef class Tls(Connection):
             return WEB_FAILED
         return 1
 
+    cdef CloseReason failure_reason(self) noexcept nogil:
+        if self.truncated:
+            return CLOSE_TRUNCATED
+        return CLOSE_TLS_FAILED if self.error_code != 0 else CLOSE_PEER_LEFT
+
     cdef int has_pending(self) noexcept nogil:
         return 1 if self.ssl != NULL and not self.broken and SSL_has_pending(self.ssl) == 1 else -1
 

@@ -122,7 +122,7 @@ def _covers(earlier: tuple[Part, ...], later: tuple[Part, ...]) -> bool:
         if len(later) < len(earlier):
             return False
         earlier = earlier[:-1]
-    elif len(earlier) != len(later) or later[-1][0] == REST:
+    elif len(earlier) != len(later):
         return False
     return all(_part_covers(a, b) for a, b in zip(earlier, later, strict=False))
 

@@ -88,7 +88,7 @@ class Static:
         """(path, whether it is a folder) of what the names lead to; None when that is nothing to serve."""
         path, is_folder = self.root, True
         for depth, name in enumerate(names):
-            if not is_folder or not _is_served(name, depth):
+            if not _is_served(name, depth):
                 return None
             found = self._step(path, os.fsdecode(name))
             if found is None:
@@ -97,7 +97,7 @@ class Static:
         return path, is_folder
 
     def _step(self, folder: str, name: str) -> tuple[str, bool] | None:
-        """One name further from a folder whose path holds no link. The path that comes back holds none either."""
+        """One name further from a path that holds no link. The path that comes back holds none either."""
         path = os.path.join(folder, name)
         try:
             about = os.lstat(path)

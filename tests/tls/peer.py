@@ -119,7 +119,12 @@ class Peer:
 
     def handshake(self) -> bool:
         self.fetch()
-        return self.step(lambda: self.tls.do_handshake() is None) is True
+        return self.step(self.finish) is True
+
+    def finish(self) -> bool:
+        """A step of the handshake with the bytes that were fetched; SSLWantReadError: it needs more."""
+        self.tls.do_handshake()
+        return True
 
     def read(self, count: int = 65536) -> bytes | None:
         self.fetch()

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.tls.peer import connect, shake_hands
 from web import Connection, TlsContext, _core, dev_certificate
@@ -49,7 +50,7 @@ def test_contents(tmp_path: Path) -> None:
     assert extensions.get_extension_for_class(x509.BasicConstraints).value == x509.BasicConstraints(False, None)
     assert extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
     usage = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert list(usage) == [x509.ExtendedKeyUsageOID.SERVER_AUTH]
+    assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
     names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [str(name.value) for name in names] == ["localhost", "127.0.0.1", "::1"]
     assert Path(key).read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----")

@@ -326,7 +326,7 @@ def test_reset_by_peer(files: Files) -> None:
     peer = Peer(files.client(), theirs)
     while not connection.handshake():  # TCP takes its time, a socket pair does not
         peer.handshake()
-        select.select([connection, peer.sock], [], [], 60)
+        select.select([connection.fileno(), peer.sock.fileno()], [], [], 60)
     assert connection.peer == peer.sock.getsockname()
     peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     peer.sock.close()
