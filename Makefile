@@ -103,7 +103,7 @@ asan: $(CORE) build/asan/built$(EXT_SUFFIX) $(VENV)/.group-test
 	@$(call copy,asan)
 	tools/run_asan.sh $(PY) $(ARGS)
 
-fuzz: $(CORE) $(VENV)/.group-fuzz
+fuzz: $(VENV)/.group-build
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tests/fuzz/run.sh $(FUZZ_SECONDS)
 endif
 
@@ -130,4 +130,4 @@ clean:
 	find src tests bench tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .deps
+	rm -rf .venv .deps .dev

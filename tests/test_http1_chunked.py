@@ -133,6 +133,15 @@ def test_after_the_end() -> None:
         (b"0\r\nA", b"A: b\r\n\r\n", TOKEN | {ord(":")}),
         (b"0\r\n", b"A: b\r\n\r\n", TOKEN),
         (b"0\r\nA:", b"\r\n\r\n", VALUE),
+        (b"0", b"\n\r\n", {13}),
+        (b"0\r", b"\r\n", {10}),
+        (b"0;a", b"\n\r\n", {13}),
+        (b"1\r\nx", b"\n0\r\n\r\n", {13}),
+        (b"1\r\nx\r", b"0\r\n\r\n", {10}),
+        (b"0\r\nA:", b"\n\r\n", {13}),
+        (b"0\r\nA:\r", b"\r\n", {10}),
+        (b"0\r\n", b"\n", {13}),
+        (b"0\r\n\r", b"", {10}),
     ],
 )
 def test_every_byte(before: bytes, after: bytes, allowed: set[int]) -> None:

@@ -408,6 +408,16 @@ def accepted_bytes(before: bytes, after: bytes, parser: RequestParser) -> set[in
         (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1", b"\r\n\r\n", set(b"0123456789 \t")),
         (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked", b"\r\n\r\n", set(b" \t")),
         (b"GET / HTTP/1.1\r\nHost: a:8", b"\r\n\r\n", set(b"0123456789 \t")),
+        (b"GET", b"/ HTTP/1.1\r\nHost: a\r\n\r\n", {32}),
+        (b"GET /", b"HTTP/1.1\r\nHost: a\r\n\r\n", {32}),
+        (b"", b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", {13}),
+        (b"\r", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", {10}),
+        (b"GET / HTTP/1.1", b"\nHost: a\r\n\r\n", {13}),
+        (b"GET / HTTP/1.1\r", b"Host: a\r\n\r\n", {10}),
+        (b"GET / HTTP/1.1\r\nHost: a", b"\n\r\n", {13}),
+        (b"GET / HTTP/1.1\r\nHost: a\r", b"\r\n", {10}),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", b"\n", {13}),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r", b"", {10}),
     ],
 )
 def test_every_byte(before: bytes, after: bytes, allowed: set[int]) -> None:

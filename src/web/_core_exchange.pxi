@@ -231,6 +231,7 @@ cdef int exchange_parse(Loop loop, Connection c) noexcept nogil:
         http.head_len = result
         http.in_at += http.head_len
         unfinished_end(&loop.sources, &c.unfinished)
+        deadline_clear(&loop.deadlines, &c.deadline)    # the next head has its own
         if http.head.content_length <= 0 and not http.head.chunked:
             http.body_len = 0
             return stream_step(http, STREAM_READY)
@@ -500,8 +501,8 @@ cdef void exchange_write(Loop loop, Connection c) noexcept nogil:
             return
     if http.writing == WRITE_LAST:
         transport_finish(loop, c, <CloseReason>c.reason if c.reason != CLOSE_NONE else CLOSE_DONE)
-    elif http.stream == STREAM_HEAD and (http.in_at < http.in_end or http.peer_ended or c.has_pending() > 0):
-        loop_queue_ready(loop, c)       # a pipelined request waits in the input, or inside the transport
+    elif http.in_at < http.in_end or http.peer_ended or c.has_pending() > 0:
+        loop_queue_ready(loop, c)       # more of a request waits in the input, or inside the transport
 
 
 cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:

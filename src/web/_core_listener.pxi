@@ -111,6 +111,8 @@ cdef void loop_take_in(Loop loop, Connection c, int deadline) noexcept:
         (<Connection>loop.all_first).earlier = <void*>c
     loop.all_first = <void*>c
     loop.count += 1
+    if loop.count > loop.peak:
+        loop.peak = loop.count
     loop.accepted_total += 1
     deadline_set(&loop.deadlines, &c.deadline, deadline, loop.now)
     loop_count_unfinished(loop, c)

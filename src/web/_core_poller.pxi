@@ -14,6 +14,7 @@ cdef extern from "conn_helpers.h" nogil:
 
     int web_detach_fd(int* slot)
     void web_close_fd(int* slot)
+    void web_trim_memory()
     int64_t web_monotonic_ns()
     int64_t web_unix_seconds()
     int web_prepare_fd(int fd)

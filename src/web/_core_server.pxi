@@ -24,6 +24,7 @@ cdef enum:
     IN_ARENA = 1 << 20
     HTTP_POOL = 256
     HANDSHAKE_BUDGET = 2000000  # ns of handshakes in one turn: requests that are ready do not wait longer for crypto
+    TRIM_AFTER = 256            # connections that went: then their memory is given back to the system
     CALL_BUDGET = 1000000       # ns of handlers before answers that are ready are sent
 
 cdef struct CoreLimits:
@@ -68,6 +69,7 @@ cdef class Loop:
     cdef void* gone_first
     cdef void* all_first
     cdef unsigned int count
+    cdef unsigned int peak      # of count, since memory was last given back
     cdef Accepted[64] accepted  # ACCEPT_BATCH
     cdef int accepted_count
     cdef char[128] stamp        # STAMP_SIZE
@@ -156,6 +158,7 @@ cdef class Loop:
             holder.close()
             raise ConnectionError("no room for another connection (Limits.connections)")
         holder.transport = TRANSPORT_CLOSED
+        turn_arm(self)
         return c
 
     def watch_signals(self, sock):
@@ -188,6 +191,7 @@ cdef class Loop:
             with nogil:
                 turn_finish(self)
             loop_bury(self)
+            turn_arm(self)
         finally:
             self.running = False
 
@@ -427,6 +431,9 @@ cdef void turn_finish(Loop loop) noexcept nogil:
             settle(loop, <Connection>item)
     if loop.stopping and not loop.swept and loop.ready_first == NULL:
         loop_sweep(loop)
+    if loop.peak > 2 * loop.count + TRIM_AFTER:     # a wave has passed, of an attack perhaps
+        loop.peak = loop.count
+        web_trim_memory()
 
 
 # -- the lists -----------------------------------------------------------------------------------------------------------

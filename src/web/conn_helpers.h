@@ -34,6 +34,9 @@
 #if defined(__linux__)
 #include <sys/sendfile.h>
 #endif
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 enum { WEB_END = 0, WEB_WANT_READ = -1, WEB_WANT_WRITE = -2, WEB_FAILED = -3 };
 
@@ -71,6 +74,14 @@ static inline void web_close_fd(int *slot) {
         (void)close(fd);
         errno = kept;
     }
+}
+
+/* Gives free memory back to the system: glibc keeps what lies between blocks that are still in use. Takes about a
+ * millisecond for each 10 MiB. */
+static inline void web_trim_memory(void) {
+#if defined(__GLIBC__)
+    (void)malloc_trim(0);
+#endif
 }
 
 static inline int64_t web_monotonic_ns(void) {

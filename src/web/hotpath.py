@@ -9,6 +9,7 @@ from web._core import (
     ParsedRequest,
     ProtocolError,
     RequestParser,
+    Router,
     decimal,
     http_date,
     is_field_value,
@@ -17,16 +18,19 @@ from web._core import (
     response_head_repeat,
     status_line,
 )
+from web.routing import make_router
 
 __all__ = [
     "ChunkedDecoder",
     "ParsedRequest",
     "ProtocolError",
     "RequestParser",
+    "Router",
     "decimal",
     "http_date",
     "is_field_value",
     "is_token",
+    "make_router",
     "response_head",
     "response_head_repeat",
     "status_line",

@@ -33,7 +33,7 @@ class Limits:
     Size of a request; past it the answer is the status named, and the connection closes:
 
     - ``request_line`` bytes of the request line without CRLF: 414 (RFC 9112 3)
-    - ``field`` bytes of one field line, of one chunk's extensions, of one trailer: 431 (RFC 6585 5)
+    - ``field`` bytes of one field line or trailer: 431 (RFC 6585 5); of all chunk extensions of a body: 400
     - ``fields`` bytes of all field lines together: 431
     - ``field_count`` number of field lines: 431
     - ``body`` bytes of the body after transfer coding: 413 (RFC 9110 15.5.14)

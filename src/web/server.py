@@ -1,8 +1,9 @@
 """Server: an App, where it listens, and its life: made, checked, run, stopped.
 
-States: made -> open (ports bound, certificates loaded, a Loop) -> closed, and again. Making one touches neither ports nor
-files; ``run()``, ``running()``, ``open()`` and ``check()`` do. The server owns its Loop from open() to close(); the Loop
-owns the listening sockets. Only the thread that runs the loop touches it; ``stop()`` is for every thread.
+States: made -> open (ports bound, certificates loaded, a Loop) -> closed, and again. Making one touches neither ports
+nor files; ``run()``, ``running()``, ``open()`` and ``check()`` do. The server owns its Loop from open() to close(); the
+Loop owns the listening sockets. Only the thread that runs the loop touches it; ``stop()`` is for every thread. In a
+process forked after open() it only lets go of what it holds: poller and files are shared with the parent.
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from os import PathLike
 from types import FrameType
-from typing import Any
+from typing import Any, Unpack
 
 from web._core import Connection, Loop, TlsContext
-from web.app import App, Form
+from web.app import App, Form, ServeOptions
 from web.limits import Limits
-from web.sockets import Address, url_of
+from web.sockets import Address, remove_unix_file, url_of
 
 __all__ = ["Server", "defserver", "defserver_tls"]
 
 # File descriptors that are not connections: the interpreter's, the loop's, files that are being sent.
 _RESERVED_FDS = 64
 
-_never_run: weakref.WeakSet[Server] = weakref.WeakSet()
+_never_run: set[Server] = set()  # not weak: a server that nobody kept is the one that was forgotten
 _running: weakref.WeakSet[Server] = weakref.WeakSet()
 
 
 class Server:
     """Serves an App. ``defserver`` and ``defserver_tls`` make one from forms.
 
-    ``host``: "127.0.0.1", "::", a name, "unix:/path" or "fd:3" (see ``web.sockets``). ``port``: 0 lets the system choose.
+    ``host``: "127.0.0.1", "::", a name, "unix:/path" or "fd:3" (see ``web.sockets``). ``port``: 0: the system chooses.
     ``tls``: a TlsContext, for HTTPS. ``limits``: what peers are granted. ``dev``: tracebacks are shown to the client.
     ``dual_stack``: host "::" also accepts IPv4. ``server_header``: whether answers say ``Server: weblatch``.
     """
@@ -58,6 +59,11 @@ class Server:
     ) -> None:
         if not isinstance(app, App):
             raise TypeError(f"Server(app, ...): an App is needed, not {type(app).__name__}; defserver() takes forms")
+        if limits is not None and not isinstance(limits, Limits):
+            raise TypeError(f"limits: a Limits(...) is needed, not {type(limits).__name__}")
+        for name, option in (("dev", dev), ("dual_stack", dual_stack), ("server_header", server_header)):
+            if not isinstance(option, bool):
+                raise TypeError(f"{name}: True or False is needed, not {type(option).__name__}")
         self.app = app
         self.limits = limits or Limits()
         self.dev = dev
@@ -65,9 +71,11 @@ class Server:
         self._addresses: list[tuple[Address, TlsContext | None]] = []
         self._urls: list[str] = []
         self._ports: list[int] = []
-        self._unix_paths: list[str] = []
+        self._unix_files: list[tuple[str, int]] = []  # path, inode
         self._loop: Loop | None = None
+        self._pid = 0  # the process that opened it
         self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None  # what ended the thread
         self.listen(host, port, tls, dual_stack=dual_stack)
         if _made_in_main():
             _never_run.add(self)
@@ -88,7 +96,7 @@ class Server:
         self.close()
 
     def open(self) -> None:
-        """Loads certificates, binds ports and makes the loop, without running it: for ``fileno()`` and ``run_once()``."""
+        """Loads certificates, binds ports, makes the loop, and runs nothing: for ``fileno()`` and ``run_once()``."""
         if self._loop is not None:
             raise RuntimeError("the server is open already")
         self._make_loop()
@@ -101,6 +109,7 @@ class Server:
 
     def _make_loop(self) -> Loop:
         _never_run.discard(self)
+        self._pid = os.getpid()
         room = _raise_fd_limit() - _RESERVED_FDS
         limits = replace(self.limits, connections=max(1, min(self.limits.connections, room)))
         self._loop = Loop(self.app._compile(dev=self.dev), limits, server_header=self._server_header)
@@ -112,9 +121,8 @@ class Server:
             context.load()
         with address.bind() as sock:
             if address.unix_path is not None:
-                self._unix_paths.append(address.unix_path)
-            else:
-                self._ports.append(sock.getsockname()[1] if sock.family != socket.AF_UNIX else 0)
+                self._unix_files.append((address.unix_path, os.lstat(address.unix_path).st_ino))
+            self._ports.append(0 if sock.family == socket.AF_UNIX else sock.getsockname()[1])
             self._urls.append(url_of(sock, tls=context is not None))
             self._loop.listen(sock, context)
 
@@ -123,65 +131,80 @@ class Server:
     def run(self) -> None:
         """Opens the server where it is not open yet, and serves until SIGINT or SIGTERM (in the main thread) or stop():
         open requests finish within ``Limits.shutdown_grace`` seconds, a second signal ends them at once."""
-        if self._loop is None:
-            self.open()
-        assert self._loop is not None
-        _running.add(self)
-        print(f"Serving on {', '.join(self._urls)} (Ctrl-C stops)", file=sys.stderr, flush=True)
+        loop = self._begin()
+        self._thread = threading.current_thread()
         try:
-            with self._signals(self._loop):
-                self._loop.run()
+            print(f"Serving on {', '.join(self._urls)} (Ctrl-C stops)", file=sys.stderr, flush=True)
+            with self._signals(loop):
+                loop.run()
         finally:
+            self._thread = None
             _running.discard(self)
             self.close()
 
     @contextmanager
     def running(self) -> Iterator[Server]:
-        """Serves in a thread: ``with server.running() as s:`` gives ``s.url`` and ``s.port``; stops at the end."""
-        self.open()
-        loop = self._loop
-        assert loop is not None
-        self._thread = threading.Thread(target=loop.run, name=f"web {self._urls[0]}", daemon=True)
-        _running.add(self)
-        self._thread.start()
+        """Serves in a thread: ``with server.running() as s:`` gives ``s.url`` and ``s.port``; stops at the end, where
+        what ended the thread early (a handler's KeyboardInterrupt or SystemExit) is raised."""
+        loop = self._begin()
+        self._thread = threading.Thread(target=self._run_in_thread, args=(loop,), name="web server", daemon=True)
         try:
+            self._thread.start()
             yield self
         finally:
             self.stop()
             self._join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _begin(self) -> Loop:
+        if self in _running:
+            raise RuntimeError("the server runs already")
+        if self._loop is None:
+            self.open()
+        assert self._loop is not None
+        _running.add(self)
+        self._failure = None
+        return self._loop
+
+    def _run_in_thread(self, loop: Loop) -> None:
+        try:
+            loop.run()
+        except BaseException as error:  # noqa: BLE001 - raised again where running() ends
+            self._failure = error
+            loop.close()  # whoever waits for an answer is not left waiting
 
     def _join(self) -> None:
         thread, self._thread = self._thread, None
-        if thread is not None:
+        if thread is not None and thread.ident is not None:
             thread.join()
-            self.close()
         _running.discard(self)
+        self.close()
 
     def stop(self, grace: float | None = None) -> None:
         """Stops accepting, lets open requests finish for ``grace`` seconds (``Limits.shutdown_grace``), then ends the
         rest. From any thread, from a handler, and when nothing runs. Returns at once; run() returns when it is done."""
-        if self._loop is not None:
-            self._loop.stop(self.limits.shutdown_grace if grace is None else grace)
+        seconds = self.limits.shutdown_grace if grace is None else grace
+        if not 0 <= seconds <= 1e6:
+            raise ValueError(f"stop(grace={seconds}): give 0 to 1e6 seconds")
+        if self._loop is not None and self._pid == os.getpid():
+            self._loop.stop(seconds)
 
     def close(self) -> None:
-        """Ends every connection and gives the ports back. Not while it runs: stop() it first. Closing twice is allowed."""
-        loop, self._loop = self._loop, None
-        if loop is not None:
-            try:
-                loop.close()
-            except BaseException:
-                self._loop = loop
-                raise
-        for path in self._unix_paths:
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-        self._unix_paths.clear()
+        """Ends every connection and gives the ports back. Not while it runs: stop() it first. Twice is allowed."""
+        ours = self._pid == os.getpid()
+        if self._loop is not None and ours:
+            self._loop.close()
+        self._loop = None
+        for path, inode in self._unix_files if ours else ():
+            remove_unix_file(path, inode)
+        self._unix_files.clear()
         self._urls.clear()
         self._ports.clear()
 
     @contextmanager
     def _signals(self, loop: Loop) -> Iterator[None]:
-        """SIGINT and SIGTERM stop the loop. They wake it through a socket pair in its poller; no time-out polls for them."""
+        """SIGINT and SIGTERM stop the loop. They wake it by a socket pair in its poller; nothing polls for them."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -203,15 +226,15 @@ class Server:
                 yield
             finally:
                 for number, handler in before.items():
-                    signal.signal(number, handler)
+                    signal.signal(number, signal.SIG_DFL if handler is None else handler)
                 signal.set_wakeup_fd(fd_before)
                 loop.watch_signals(None)
 
     # -- one turn at a time: other event loops, tests, benchmarks -----------------------------------------------------
 
     def adopt(self, sock: socket.socket, tls: TlsContext | None = None) -> Connection:
-        """Serves a connected socket (it is left detached): under TLS with a context. Works without open(), too: then there
-        are no listening sockets. In the thread that runs the loop, or before it runs."""
+        """Serves a connected socket (it is left detached): under TLS with a context. Works without open(), too: then
+        there are no listening sockets. In the thread that runs the loop, or before it runs."""
         if tls is not None:
             tls.load()
         return (self._loop or self._make_loop()).adopt(sock, tls)
@@ -259,7 +282,7 @@ class Server:
         return f"<Server {where}{' open' if self._loop is not None else ''}>"
 
 
-def defserver(host: str, port: int, *forms: Form, **options: Any) -> Server:
+def defserver(host: str, port: int, *forms: Form, **options: Unpack[ServeOptions]) -> Server:
     """``Server(App(*forms), host, port, **options)``: an HTTP server, not started. Options are Server's."""
     return Server(App(*forms), host, port, **options)
 
@@ -271,12 +294,12 @@ def defserver_tls(
     key_file: str | PathLike[str],
     *forms: Form,
     password: str | bytes | None = None,
-    **options: Any,
+    **options: Unpack[ServeOptions],
 ) -> Server:
-    """``Server(App(*forms), host, port, tls=TlsContext(cert_file, key_file), **options)``: an HTTPS server, not started.
+    """``Server(App(*forms), host, port, tls=TlsContext(cert_file, key_file), **options)``: HTTPS, not started.
 
-    ``cert_file``: PEM, the certificate first, then its chain. ``key_file``: PEM. ``password``: of an encrypted key. The files
-    are read when the server is opened.
+    ``cert_file``: PEM, the certificate first, then its chain. ``key_file``: PEM. ``password``: of an encrypted key.
+    The files are read when the server is opened. Options are Server's.
     """
     return Server(App(*forms), host, port, tls=TlsContext(cert_file, key_file, password=password), **options)
 
@@ -304,5 +327,5 @@ def _at_exit() -> None:
     for server in list(_running):
         server.stop(0.0)
         server._join()
-    for server in list(_never_run):
+    for server in _never_run:
         print(f"web: {server!r} was made but never run; call its run()", file=sys.stderr)

@@ -1,7 +1,8 @@
 """Listening sockets: from an address as people write it to a bound socket, with errors that say what to do.
 
-Addresses: ``"127.0.0.1"``, ``"::1"``, a host name, ``""`` or ``"0.0.0.0"`` (all IPv4), ``"::"`` (all IPv6; both families only
-when ``dual_stack`` says so), ``"unix:/run/app.sock"`` (a Unix socket), ``"fd:3"`` (a listening socket that was inherited).
+Addresses: ``"127.0.0.1"``, ``"::1"``, a host name (its first address), ``""`` or ``"0.0.0.0"`` (all IPv4), ``"::"``
+(all IPv6; both families only when ``dual_stack`` says so), ``"unix:/run/app.sock"`` (a Unix socket), ``"fd:3"`` (a
+listening socket that was inherited).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import errno
 import os
 import socket
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 
 from web.errors import WebError
@@ -20,7 +22,7 @@ BACKLOG = 2048
 
 
 class ListenError(WebError, OSError):
-    """An address cannot be listened on: in use, not permitted, not this machine's. The message says which and what to do."""
+    """An address cannot be listened on: in use, not permitted, not this machine's. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,14 @@ class Address:
             raise TypeError(f"port: an int is needed, not {type(self.port).__name__}")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port {self.port}: a port is 0 to 65535 (0: the system chooses one)")
-        if self.host.startswith("fd:") and not self.host[3:].isdecimal():
-            raise ValueError(f"host {self.host!r}: write fd: and the number of an inherited listening socket, like 'fd:3'")
+        if "\0" in self.host:
+            raise ValueError(f"host {self.host!r}: a NUL is in no address")
+        if self.unix_path == "":
+            raise ValueError("host 'unix:': write unix: and a path, like 'unix:/run/app.sock'")
+        if self.host.startswith("fd:") and not (self.host[3:].isdecimal() and int(self.host[3:]) < 2**31):
+            raise ValueError(
+                f"host {self.host!r}: write fd: and the number of an inherited listening socket, like 'fd:3'"
+            )
         if self.dual_stack and self.host != "::":
             raise ValueError(f"dual_stack goes with host '::', not {self.host!r}")
 
@@ -58,6 +66,8 @@ class Address:
             return self._bind_internet()
         except ListenError:
             raise
+        except UnicodeError as error:  # the name was refused before anybody was asked for it
+            raise ListenError(errno.EINVAL, f"cannot listen on {self.host!r}: this is no host name") from error
         except OSError as error:
             raise ListenError(error.errno, _advice(self, error)) from error
 
@@ -100,38 +110,59 @@ def _bind_unix(path: str) -> socket.socket:
 def _is_stale(path: str) -> bool:
     """Whether the path is a Unix socket that nobody listens on."""
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        return False
+        raise ListenError(
+            errno.EEXIST, f"cannot listen on unix:{path}: the path exists and is no socket; choose another"
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return True
-    return False
+        probe.setblocking(False)  # a live server whose queue is full would keep us waiting
+        return probe.connect_ex(path) == errno.ECONNREFUSED
+
+
+def remove_unix_file(path: str, inode: int) -> None:
+    """Removes the file of a Unix socket, if it is still the one that was bound: a successor may have replaced it."""
+    with suppress(FileNotFoundError):
+        if os.lstat(path).st_ino == inode:
+            os.unlink(path)
 
 
 def _inherited(fd: int) -> socket.socket:
-    sock = socket.socket(fileno=fd)
-    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) != 1:
-        sock.detach()  # it is not ours: whoever passed it keeps it
-        raise ListenError(errno.EINVAL, f"fd:{fd} is a socket that does not listen; pass one on which listen() was called")
-    sock.setblocking(False)
+    """A duplicate: the number itself stays open, so that the server can be checked, run and run again."""
+    inherited = socket.socket(fileno=fd)
+    try:
+        sock = inherited.dup()
+    finally:
+        inherited.detach()
+    try:
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) != 1:
+            raise ListenError(errno.EINVAL, f"fd:{fd} is a socket that does not listen; call its listen() first")
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
 def _advice(address: Address, error: OSError) -> str:
-    where = address.host if address.unix_path is not None else f"{address.host or '0.0.0.0'}:{address.port}"
+    has_port = address.unix_path is None and not address.host.startswith("fd:")
+    where = f"{address.host or '0.0.0.0'}:{address.port}" if has_port else address.host
     if isinstance(error, socket.gaierror):
         return f"cannot listen on {where}: the host name is not known here ({error.strerror})"
     match error.errno:
         case errno.EADDRINUSE:
             return f"cannot listen on {where}: another process already does; stop it, or choose another port (0: any)"
+        case errno.EACCES | errno.EPERM if not has_port:
+            return f"cannot listen on {where}: not permitted; choose a folder that this user may write to"
         case errno.EACCES | errno.EPERM:
             return f"cannot listen on {where}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE or root"
         case errno.EADDRNOTAVAIL:
-            return f"cannot listen on {where}: this machine has no such address; 127.0.0.1 is this machine only, 0.0.0.0 all"
+            return (
+                f"cannot listen on {where}: this machine has no such address; 127.0.0.1 is for itself, 0.0.0.0 for all"
+            )
+        case errno.EAFNOSUPPORT:
+            return f"cannot listen on {where}: this machine has no such family of addresses (IPv6 turned off?)"
         case errno.EBADF | errno.ENOTSOCK:
             return f"cannot listen on {where}: no socket was inherited under that number"
-    return f"cannot listen on {where}: {error.strerror}"
+    return f"cannot listen on {where}: {error.strerror or error}"
 
 
 def url_of(sock: socket.socket, *, tls: bool) -> str:
