@@ -1,4 +1,4 @@
-"""One request through the whole core over a socket pair: read, parse, route, handler, answer, write; and a TLS handshake.
+"""One request through the whole core over a socket pair, from read to write; and a TLS handshake.
 
 make bench ARGS="-k core"
 """

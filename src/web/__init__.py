@@ -1,9 +1,9 @@
 """weblatch: a web framework with its server built in. HTTP/1.1 and TLS on one event loop.
 
-    import web
+import web
 
-    server = web.defserver("127.0.0.1", 8000, web.GET("/", lambda req: "Hello, World!"))
-    server.run()
+server = web.defserver("127.0.0.1", 8000, web.GET("/", lambda req: "Hello, World!"))
+server.run()
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -14,7 +15,8 @@ PAGE = """<!doctype html>
 <title>weblatch</title>
 <style>body {{ font: 18px/1.5 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto; padding: 0 1rem }}</style>
 <h1>It works.</h1>
-<p>This page came over <b>{version}</b> with <b>{cipher}</b>, from a server whose parser, loop and handshake are weblatch's.</p>
+<p>This page came over <b>{version}</b> with <b>{cipher}</b>,
+from a server whose parser, loop and handshake are weblatch's.</p>
 <ul>
 <li><a href="/hello/you">/hello/you</a>: a captured segment</li>
 <li><a href="/json">/json</a>: a dict becomes JSON</li>
@@ -64,13 +66,15 @@ def main(arguments: list[str] | None = None) -> int:
         tls, trust = None, ""
         if not options.plain:
             cert, key = web.dev_certificate(Path(options.folder))
-            tls, trust = web.TlsContext(cert, key), f"--cacert {cert} "
+            tls, trust = web.TlsContext(cert, key), f"--cacert {shlex.quote(cert)} "
         server = web.Server(demo(), options.host, options.port, tls=tls)
         server.open()
     except (web.WebError, OSError, ValueError) as error:
         print(f"web: {error}", file=sys.stderr)
         return 3
-    print("Try it:", *(f"  curl {trust}{server.url}{path}" for path in ("/", "/hello/you", "/json")), sep="\n", flush=True)
+    print("Try it:", flush=True)
+    for path in ("/", "/hello/you", "/json"):
+        print(f"  curl {trust}{server.url}{path}", flush=True)
     print(f"  curl {trust}-d 'some text' {server.url}/echo", flush=True)
     server.run()
     return 0

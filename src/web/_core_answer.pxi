@@ -1,8 +1,8 @@
 # From a Response to bytes in a connection's queue: the lines that the framework adds, and how an answer is framed.
 #
-# Framing is decided here and nowhere else (RFC 9112 6.3): every answer that may have content says its Content-Length; an
-# answer to HEAD says the same as the one to GET and has none; 204 and 304 have neither. The last answer of a connection
-# says "Connection: close".
+# Framing is decided here and nowhere else (RFC 9112 6.3): every answer that may have content says its Content-Length;
+# an answer to HEAD says the same as the one to GET and has none; 204 and 304 have neither. The last answer of a
+# connection says "Connection: close".
 
 cdef enum:
     STAMP_SIZE = 128
@@ -83,7 +83,7 @@ cdef int answer_queue(Loop loop, Connection c, Response response, int* file, lon
     cdef char* p = start
     if start == NULL:
         return WEB_FAILED
-    if not http.head.keep_alive or http.reading == READ_ENDED or loop.stopping \
+    if not http.head.keep_alive or http.reading == READ_ENDED or loop.stopping or loop.stop_asked \
             or (loop.limits.requests > 0 and c.requests >= loop.limits.requests):
         http.writing = WRITE_LAST
     p = response.head_write(p)

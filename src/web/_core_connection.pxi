@@ -9,10 +9,10 @@
 #     LINGERING    our side is shut; what still comes is read raw and thrown away until the peer ends or a deadline
 #     CLOSED       the fd is closed, nothing is registered anywhere; the object may live on as a value
 #
-# Ownership: the Connection owns its fd from the moment web_detach_fd gave it, and release() is the one place that closes
-# it. Tls owns its SSL besides. A loop that serves the connection holds one reference to it until it is CLOSED, and owns
-# everything under "served" below; a connection without a loop (tests, benchmarks, other loops) is driven by the public
-# steps, which a loop's connection refuses.
+# Ownership: the Connection owns its fd from the moment web_detach_fd gave it, and release() is the one place that
+# closes it. Tls owns its SSL besides. A loop that serves the connection holds one reference to it until it is CLOSED,
+# and owns everything under "served" below; a connection without a loop (tests, benchmarks, other loops) is driven by
+# the public steps, which a loop's connection refuses.
 #
 # Invariants: fd == -1 exactly when CLOSED. interest != 0 only while registered with the poller. A blocked operation
 # leaves what it waits for in read_wants or write_wants, and clears it when it is tried again.
@@ -25,11 +25,12 @@ cdef enum Transport:
     TRANSPORT_LINGERING = 5
     TRANSPORT_CLOSED = 6
 
-# The legal steps: for each state the set of states that may follow it, as bits. Every state but CLOSED may fail to CLOSED.
+# The legal steps: for each state the set of states that may follow it, as bits. Every state but CLOSED may fail to
+# CLOSED.
 cdef unsigned char[7] TRANSPORT_STEPS
 TRANSPORT_STEPS[:] = [
     0,
-    (1 << TRANSPORT_HANDSHAKING) | (1 << TRANSPORT_LINGERING) | (1 << TRANSPORT_CLOSED),    # PEEK (LINGERING: plain HTTP)
+    (1 << TRANSPORT_HANDSHAKING) | (1 << TRANSPORT_LINGERING) | (1 << TRANSPORT_CLOSED),    # PEEK (plain HTTP lingers)
     (1 << TRANSPORT_OPEN) | (1 << TRANSPORT_CLOSED),                                        # HANDSHAKING
     (1 << TRANSPORT_CLOSING) | (1 << TRANSPORT_CLOSED),                                     # OPEN
     (1 << TRANSPORT_LINGERING) | (1 << TRANSPORT_CLOSED),                                   # CLOSING
@@ -41,7 +42,8 @@ cdef bint abort_on_illegal_step = False
 
 
 def abort_on_illegal_steps(bint yes):
-    """Make an illegal step of a state machine abort the process (the test-suite does), not only close its connection."""
+    """Make an illegal step of a state machine abort the process (the test-suite does), not only close its
+    connection."""
     global abort_on_illegal_step
     abort_on_illegal_step = yes
 
@@ -68,8 +70,8 @@ cdef class Connection:
     """One connection: ``Plain`` or ``Tls``, told apart by ``match``.
 
     On its own (``Connection.plain(sock)``, ``Connection.tls(sock, context)``) it offers non-blocking steps. A step that
-    would block returns None, and ``wants`` says what to wait for: ``"read"`` or ``"write"``. A failure raises OSError or
-    TlsError and never looks like an answer. On a connection that a server owns the steps raise ConnectionInUse; the
+    would block returns None, and ``wants`` says what to wait for: ``"read"`` or ``"write"``. A failure raises OSError
+    or TlsError and never looks like an answer. On a connection that a server owns the steps raise ConnectionInUse; the
     attributes stay readable.
     """
     # the transport
@@ -81,7 +83,7 @@ cdef class Connection:
     cdef bint hello_seen                 # TLS: the whole ClientHello came
     cdef bint busy                       # a step is running (standalone use: two threads on one SSL corrupt it)
     cdef web_address peer_address
-    cdef bytes blocked_send              # standalone: what a blocked send() must be repeated with
+    cdef object blocked                  # standalone: what a blocked send() or send_file() must be repeated with
 
     # served: touched by the loop's thread only
     cdef Loop loop                       # None: standalone
@@ -111,7 +113,7 @@ cdef class Connection:
     def __dealloc__(self):
         self.release()
 
-    # -- the operations, overridden by Plain and Tls; the contract is conn_helpers.h's ---------------------------------
+    # -- the operations, overridden by Plain and Tls; the contract is conn_helpers.h's -------------------------------
 
     cdef int handshake_step(self) noexcept nogil:
         return WEB_FAILED
@@ -163,6 +165,7 @@ cdef class Connection:
     def tls(sock, TlsContext context not None):
         """A Tls connection (server side) that takes the fd of a connected ``socket.socket``; handshake() comes next."""
         cdef Tls self = Tls.__new__(Tls)
+        context.load()
         take_socket(self, sock)
         self.context = context
         self.transport = TRANSPORT_PEEK
@@ -232,10 +235,18 @@ cdef class Connection:
             raise ValueError(f"{doing}: the handshake is not finished, or the connection was shut down")
         return 1
 
+    cdef int require_again(self, str doing, bint same) except -1:
+        """After a step that would have blocked the same one must come again: a TLS record may be made of it
+        (SSL_write)."""
+        if not same:
+            self.busy = False
+            raise ValueError(f"{doing}: the last send or send_file would have blocked; repeat it first, unchanged")
+        return 1
+
     cdef object finish(self, Py_ssize_t result, str doing):
         """Every step ends here: None for a blocked one, an exception for a failed one, else the number."""
         self.busy = False
-        if result == WEB_WANT_READ or result == WEB_WANT_WRITE:
+        if is_blocked(result):
             return None
         if result < 0:
             raise self.failure(doing)
@@ -277,28 +288,28 @@ cdef class Connection:
     def send(self, data):
         """Sends from data (bytes-like); the number of bytes that were taken (0 only for no data); None: it would block.
 
-        After None the same bytes must come again: a TLS record may already be made of them (SSL_write). Other bytes are
-        refused with ValueError, and nothing is lost.
+        After None the same bytes must come again, more of them or not: a TLS record may already be made of them
+        (SSL_write). Other bytes are refused with ValueError, and nothing is lost.
         """
         cdef bytes held = data if type(data) is bytes else bytes(data)
         cdef const char* start = PyBytes_AS_STRING(held)
         cdef Py_ssize_t count = PyBytes_GET_SIZE(held), result
         self.begin("send")
         self.require_open("send")
-        if self.blocked_send is not None and not held.startswith(<bytes>self.blocked_send):
-            self.busy = False
-            raise ValueError("send: the last send would have blocked; it must be repeated with the same bytes")
         if count == 0:
             self.busy = False
             return 0
+        if self.blocked is not None:
+            self.require_again("send", type(self.blocked) is bytes and held.startswith(<bytes>self.blocked))
         with nogil:
             result = self.send_some(start, count, False)
         # OpenSSL holds at most one record's worth of bytes that it has encrypted and not yet written.
-        self.blocked_send = held[:TLS_RECORD] if result == WEB_WANT_READ or result == WEB_WANT_WRITE else None
+        self.blocked = held[:TLS_RECORD] if is_blocked(result) else None
         return self.finish(result, "send")
 
     def send_file(self, file, int64_t offset, Py_ssize_t count):
-        """Sends up to count bytes of a file (an object with fileno()) from offset; the number sent, or None: would block.
+        """Sends up to count bytes of a file (an object with fileno()) from offset; the number sent, or None: would
+        block.
 
         EOFError: the file ends before offset + count. Under TLS a bounded chunk is read and encrypted at a time.
         """
@@ -308,11 +319,12 @@ cdef class Connection:
             raise ValueError("send_file: count must be 1 or more and offset not negative")
         self.begin("send_file")
         self.require_open("send_file")
-        if self.blocked_send is not None:
-            self.busy = False
-            raise ValueError("send_file: a send() would have blocked and must be repeated first")
+        cdef tuple again = (source, offset, min(count, <Py_ssize_t>TLS_RECORD))
+        if self.blocked is not None:
+            self.require_again("send_file", self.blocked == again)
         with nogil:
             result = self.send_file_some(source, &offset, count)
+        self.blocked = again if is_blocked(result) else None
         if result == WEB_END:
             self.busy = False
             raise EOFError(f"send_file: the file ends before byte {offset + count}")
@@ -327,9 +339,8 @@ cdef class Connection:
             return True
         if self.transport != TRANSPORT_CLOSING:
             self.require_open("shutdown")
-            if self.blocked_send is not None:
-                self.busy = False
-                raise ValueError("shutdown: a send() would have blocked and must be repeated first")
+            if self.blocked is not None:
+                self.require_again("shutdown", False)
             transport_step(self, TRANSPORT_CLOSING)
         with nogil:
             result = self.shutdown_step()
@@ -341,7 +352,7 @@ cdef class Connection:
         """Closes at once, without telling the peer (shutdown() does). Closing twice is allowed."""
         if self.loop is not None or self.busy:
             raise ConnectionInUse("close: a server or another thread owns this connection")
-        self.blocked_send = None
+        self.blocked = None
         self.release()
 
     def __repr__(self):
@@ -384,6 +395,11 @@ cdef Py_ssize_t plain_result(Connection c, unsigned char* wants, Py_ssize_t resu
     elif result == WEB_FAILED:
         c.error_number = errno
     return result
+
+
+cdef inline bint is_blocked(Py_ssize_t result) noexcept nogil:
+    """Predicate: the operation would have blocked."""
+    return result == WEB_WANT_READ or result == WEB_WANT_WRITE
 
 
 cdef object address_tuple(const web_address* at):

@@ -6,7 +6,7 @@
 
 cdef enum:
     DEADLINE_HANDSHAKE = 0      # absolute: from accept to the end of the handshake
-    DEADLINE_HEAD = 1           # absolute: from the first byte of a request (or the connection's start) to its whole head
+    DEADLINE_HEAD = 1           # absolute: from the connection's start, or a request's first byte, to its whole head
     DEADLINE_RATE = 2           # a look each second while body or response bytes are owed
     DEADLINE_IDLE = 3           # keep-alive, between requests
     DEADLINE_LINGER = 4         # CLOSING and LINGERING

@@ -7,15 +7,15 @@
 #     READY    the whole request is here, or it was refused: the loop calls the handler when it next holds the GIL
 #     HANDLER  Python runs
 #
-# Protocol: reading is READ_OPEN until no further request will be read (READ_ENDED); writing is WRITE_OPEN until the last
-# answer was queued (WRITE_LAST), after which the transport closes once the queue is empty.
+# Protocol: reading is READ_OPEN until no further request will be read (READ_ENDED); writing is WRITE_OPEN until the
+# last answer was queued (WRITE_LAST), after which the transport closes once the queue is empty.
 #
 # A turn goes exchange_read (no GIL) -> exchange_call (GIL) -> exchange_write (no GIL) -> exchange_settle.
 #
-# Ownership: Http1 belongs to its connection and exists only while there is something to remember; an idle connection has
-# none. Input bytes lie in the loop's arena for one turn (in_cap == 0) and are moved to a heap block of the connection's
-# own when they must outlive it. head and body point into the input while the whole request lies there, else into blocks
-# that Http1 owns (head_copy, body_block). http1_free gives back all of it.
+# Ownership: Http1 belongs to its connection and exists only while there is something to remember; an idle connection
+# has none. Input bytes lie in the loop's arena for one turn (in_cap == 0) and are moved to a heap block of the
+# connection's own when they must outlive it. head and body point into the input while the whole request lies there,
+# else into blocks that Http1 owns (head_copy, body_block). http1_free gives back all of it.
 
 cdef enum Stream:
     STREAM_HEAD = 1
@@ -64,6 +64,7 @@ cdef struct Http1:
     # minimum rate: what moved since the look before
     uint64_t moved
     int64_t moved_since
+    int64_t unacknowledged      # at that look: what the kernel took is not yet what the peer took
 
 cdef enum:
     READ_CHUNK = 16384          # asked of the transport at a time
@@ -82,7 +83,7 @@ cdef int stream_step(Http1* http, Stream to) noexcept nogil:
     return 1
 
 
-# -- memory --------------------------------------------------------------------------------------------------------------
+# -- memory ----------------------------------------------------------------------------------------------------------
 
 cdef Http1* http1_of(Loop loop, Connection c) noexcept nogil:
     """The protocol's state of a connection, made when there is none. NULL: no memory."""
@@ -162,7 +163,8 @@ cdef int input_keep(Http1* http) noexcept nogil:
 
 
 cdef Py_ssize_t input_room(Loop loop, Http1* http) noexcept nogil:
-    """Makes room behind the input and gives its size; WEB_FAILED: no memory, BUDGET_USED: the arena is full this turn."""
+    """Makes room behind the input and gives its size; WEB_FAILED: no memory, BUDGET_USED: the arena is full this
+    turn."""
     cdef size_t held
     cdef char* block
     if http.in_data == NULL:
@@ -196,7 +198,8 @@ cdef Py_ssize_t input_room(Loop loop, Http1* http) noexcept nogil:
 
 
 cdef int body_room(Http1* http, size_t count) noexcept nogil:
-    """Makes the body's block hold count bytes: 1, WEB_FAILED. It grows with what really came, not with what was said."""
+    """Makes the body's block hold count bytes: 1, WEB_FAILED. It grows with what really came, not with what was
+    said."""
     cdef size_t size = 2 * http.body_cap
     cdef char* block
     if http.body_cap >= count:
@@ -259,8 +262,7 @@ cdef int exchange_begin_body(Loop loop, Connection c) noexcept nogil:
         return WEB_FAILED
     memcpy(http.head_copy, http.in_data + http.in_at - http.head_len, http.head_len)
     http1_chunked_init(&http.chunked)
-    http.moved = 0
-    http.moved_since = loop.now
+    rate_restart(loop, c)
     # RFC 9110 10.1.1: not needed once the client has begun to send
     if http.head.expect_continue and http.in_at == http.in_end:
         if output_static(loop, &http.out, CONTINUE_LINE, strlen(CONTINUE_LINE)) < 0:
@@ -422,8 +424,8 @@ cdef void exchange_peer_left(Loop loop, Connection c) noexcept nogil:
 # -- calling (GIL) ---------------------------------------------------------------------------------------------------
 
 cdef int exchange_call(Loop loop, Connection c) except -1:
-    """Answers the READY request, and those that lie whole behind it in the input: parsed here, because giving the GIL up
-    and taking it again costs more than parsing."""
+    """Answers the READY request, and those that lie whole behind it in the input: parsed here, because giving the GIL
+    up and taking it again costs more than parsing."""
     cdef Http1* http = c.http
     cdef int answered = 0
     while http.stream == STREAM_READY:
@@ -478,7 +480,7 @@ cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
     return result
 
 
-# -- writing and settling (no GIL) -------------------------------------------------------------------------------------
+# -- writing and settling (no GIL) -----------------------------------------------------------------------------------
 
 cdef void exchange_write(Loop loop, Connection c) noexcept nogil:
     """Sends what is queued; after the last answer the transport begins to close."""
@@ -519,8 +521,7 @@ cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:
         return
     if http.out.first != NULL:
         if not c.deadline.is_set or c.deadline.kind != DEADLINE_RATE:
-            http.moved = 0
-            http.moved_since = loop.now
+            rate_restart(loop, c)
             deadline_set(&loop.deadlines, &c.deadline, DEADLINE_RATE, loop.now)
         loop_watch(loop, c, c.write_wants if c.write_wants else WEB_WRITE)
         return
@@ -555,21 +556,39 @@ cdef void exchange_head_late(Loop loop, Connection c) noexcept nogil:
     settle(loop, c)
 
 
-cdef void exchange_check_rate(Loop loop, Connection c) noexcept nogil:
-    """Each second while body or response bytes are owed: fewer than the minimum rate over the grace period ends it."""
+cdef void rate_restart(Loop loop, Connection c) noexcept nogil:
+    """Begins a period over which the minimum rate is measured."""
+    c.http.moved = 0
+    c.http.moved_since = loop.now
+    c.http.unacknowledged = web_unacknowledged(c.fd)
+
+
+cdef void exchange_check_rate(Loop loop, Connection c, bint late) noexcept nogil:
+    """Each second while body or response bytes are owed: fewer than the minimum rate over the grace period ends it.
+
+    late: this look comes long after its time. Then it was the loop that did not move, and a new period begins.
+    """
     cdef Http1* http = c.http
-    cdef bint writing = http.out.first != NULL
-    cdef int64_t elapsed = loop.now - http.moved_since
-    cdef int64_t grace = loop.limits.response_grace if writing else loop.limits.body_grace
-    cdef int64_t rate = loop.limits.response_min_rate if writing else loop.limits.body_min_rate
-    if elapsed >= grace:
-        if <double>http.moved < <double>rate * <double>elapsed / 1e9:
+    cdef bint writing
+    cdef int64_t elapsed, moved, grace, rate
+    if http == NULL or c.marks & MARK_CALL:
+        return                      # all of it came with this very turn
+    writing = http.out.first != NULL
+    grace = loop.limits.response_grace if writing else loop.limits.body_grace
+    rate = loop.limits.response_min_rate if writing else loop.limits.body_min_rate
+    elapsed = loop.now - http.moved_since
+    if late:
+        rate_restart(loop, c)
+    elif elapsed >= grace:
+        moved = <int64_t>http.moved
+        if writing:
+            moved += http.unacknowledged - web_unacknowledged(c.fd)
+        if <double>moved < <double>rate * <double>elapsed / 1e9:
             if writing:
                 take_out(loop, c, CLOSE_RESPONSE_SLOW)
                 return
             exchange_refuse(http, 408, "the body came too slowly")
             loop_queue_call(loop, c)
             return
-        http.moved = 0
-        http.moved_since = loop.now
+        rate_restart(loop, c)
     deadline_set(&loop.deadlines, &c.deadline, DEADLINE_RATE, loop.now)

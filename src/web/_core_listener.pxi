@@ -1,8 +1,9 @@
 # Listening sockets, the connections that they bring, and who makes room when a cap is reached.
 #
-# A Listener owns its fd. The loop accepts without the GIL into a small array (at most ACCEPT_BATCH per wake-up, the rest
-# stay in the kernel's queue), and makes Connection objects of it once it holds the GIL; between the two the array owns
-# the fds. Running out of fds or memory pauses the listener (DEADLINE_PAUSE) instead of spinning on a readable queue.
+# A Listener owns its fd. The loop accepts without the GIL into a small array (at most ACCEPT_BATCH per wake-up, the
+# rest stay in the kernel's queue), and makes Connection objects of it once it holds the GIL; between the two the array
+# owns the fds. Running out of fds or memory pauses the listener (DEADLINE_PAUSE) instead of spinning on a readable
+# queue.
 
 cdef enum:
     ACCEPT_BATCH = 64

@@ -101,8 +101,9 @@ cdef void serve_lingering(Loop loop, Connection c) noexcept nogil:
 
 
 cdef void answer_plaintext(Loop loop, Connection c) noexcept nogil:
-    """Plain HTTP on a TLS port gets one readable answer in plain text. Legal only in PEEK: no SSL exists, and no byte of
-    an application was ever meant for this connection. Anything else that is no ClientHello is closed without a word."""
+    """Plain HTTP on a TLS port gets one readable answer in plain text. Legal only in PEEK: no SSL exists, and no byte
+    of an application was ever meant for this connection. Anything else that is no ClientHello is closed without a
+    word."""
     cdef char first[1]
     cdef const char* text = PLAINTEXT_ANSWER
     if c.transport != TRANSPORT_PEEK:

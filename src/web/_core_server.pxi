@@ -25,6 +25,7 @@ cdef enum:
     HTTP_POOL = 256
     HANDSHAKE_BUDGET = 2000000  # ns of handshakes in one turn: requests that are ready do not wait longer for crypto
     TRIM_AFTER = 256            # connections that went: then their memory is given back to the system
+    LATE = 250000000            # ns after its time at which a deadline tells of a slow loop, not of a slow peer
     CALL_BUDGET = 1000000       # ns of handlers before answers that are ready are sent
 
 cdef struct CoreLimits:
@@ -69,6 +70,7 @@ cdef class Loop:
     cdef void* gone_first
     cdef void* all_first
     cdef unsigned int count
+    cdef unsigned int late_turns
     cdef unsigned int peak      # of count, since memory was last given back
     cdef Accepted[64] accepted  # ACCEPT_BATCH
     cdef int accepted_count
@@ -136,7 +138,8 @@ cdef class Loop:
     # -- what a server asks ------------------------------------------------------------------------------------------
 
     def listen(self, sock, TlsContext context=None):
-        """Takes over a listening ``socket.socket`` (it is left detached) and accepts from it, under TLS with a context."""
+        """Takes over a listening ``socket.socket`` (it is left detached) and accepts from it, under TLS with a
+        context."""
         cdef Listener listener = Listener.__new__(Listener)
         self.check_usable()
         listener.fd = sock.detach()
@@ -174,7 +177,8 @@ cdef class Loop:
             raise_errno("the signal socket cannot be watched")
 
     def fileno(self):
-        """A file descriptor that is readable exactly when run_once() has work to do, for another event loop to watch."""
+        """A file descriptor that is readable exactly when run_once() has work to do, for another event loop to
+        watch."""
         self.check_usable()
         self.embedded = True
         turn_arm(self)
@@ -212,8 +216,8 @@ cdef class Loop:
             self.running = False
 
     def stop(self, double grace=0.0):
-        """Stops accepting, ends idle connections, lets open requests finish for grace seconds, then ends those too. May be
-        called from any thread and from a handler; a later call with a shorter grace shortens it."""
+        """Stops accepting, ends idle connections, lets open requests finish for grace seconds, then ends those too.
+        May be called from any thread and from a handler; a later call with a shorter grace shortens it."""
         if self.stop_grace < 0 or grace < self.stop_grace:
             self.stop_grace = grace
         self.stop_asked = True
@@ -247,7 +251,8 @@ cdef class Loop:
         return self.stopping and self.count == 0
 
     def counters(self):
-        """What was counted since the start: requests, bytes, and why connections closed ("closed": reason -> number)."""
+        """What was counted since the start: requests, bytes, and why connections closed ("closed": reason ->
+        number)."""
         closed = {name: loop_closed(self, reason) for reason, name in enumerate(CLOSE_REASONS) if reason > 0}
         return {
             "accepted": self.accepted_total, "accept_failures": self.accept_failures, "handshakes": self.handshakes,
@@ -289,7 +294,7 @@ cdef extern from "unistd.h" nogil:
     ssize_t c_read "read" (int fd, void* to, size_t count)
 
 
-# -- a turn --------------------------------------------------------------------------------------------------------------
+# -- a turn ----------------------------------------------------------------------------------------------------------
 
 cdef bint turn_needs_python(Loop loop) noexcept nogil:
     return (loop.call_first != NULL or loop.accepted_count > 0 or loop.gone_first != NULL or loop.garbage != NULL
@@ -300,7 +305,6 @@ cdef void turn_wait(Loop loop, int timeout_ms) noexcept nogil:
     """Waits for something to do and does what needs no Python."""
     cdef web_event[64] events    # WEB_EVENTS
     cdef int found, i
-    cdef Deadline* due
     if loop.ready_first != NULL or turn_needs_python(loop) or (loop.stopping and not loop.swept):
         timeout_ms = 0
     turn_arm(loop)
@@ -312,17 +316,13 @@ cdef void turn_wait(Loop loop, int timeout_ms) noexcept nogil:
         turn_event(loop, &events[i])
     if loop.poller.timer_due:
         loop.deadlines.timer_at = 0
-    while True:
-        due = deadline_pop(&loop.deadlines, loop.now)
-        if due == NULL:
-            break
-        turn_deadline(loop, due)
     turn_serve(loop)
+    turn_deadlines(loop, found == WEB_EVENTS)
 
 
 cdef void turn_arm(Loop loop) noexcept nogil:
-    """Sets the poller's timer to the next deadline, when that is sooner than it is set to; an embedded loop's fd is made
-    readable when work is left over."""
+    """Sets the poller's timer to the next deadline, when that is sooner than it is set to; an embedded loop's fd is
+    made readable when work is left over."""
     cdef int64_t next_at = deadline_next(&loop.deadlines)
     if next_at >= 0 and (loop.deadlines.timer_at == 0 or next_at < loop.deadlines.timer_at):
         web_poller_set_timer(&loop.poller, next_at if next_at > 0 else 1)
@@ -345,6 +345,24 @@ cdef void turn_event(Loop loop, web_event* event) noexcept nogil:
         serve_event(loop, <Connection>target, event.what)
 
 
+cdef void turn_deadlines(Loop loop, bint more_events) noexcept nogil:
+    """Ends what is due, after what came in time was read. Where the loop itself is late (a handler held it, the process
+    was suspended) and the poller has more events than it could tell, those are heard before anybody is judged."""
+    cdef Deadline* due
+    cdef int64_t at = deadline_next(&loop.deadlines)
+    if at < 0 or at > loop.now:
+        loop.late_turns = 0
+        return
+    if more_events and loop.now - at > LATE and loop.late_turns <= loop.count / WEB_EVENTS:
+        loop.late_turns += 1
+        return
+    while True:
+        due = deadline_pop(&loop.deadlines, loop.now)
+        if due == NULL:
+            return
+        turn_deadline(loop, due)
+
+
 cdef void turn_deadline(Loop loop, Deadline* due) noexcept nogil:
     """A deadline passed; it is out of its list already."""
     if due.kind == DEADLINE_PAUSE:
@@ -354,7 +372,7 @@ cdef void turn_deadline(Loop loop, Deadline* due) noexcept nogil:
         loop_end_all(loop, CLOSE_STOPPED)
         return
     if due.kind == DEADLINE_RATE:
-        exchange_check_rate(loop, <Connection>due.owner)
+        exchange_check_rate(loop, <Connection>due.owner, loop.now - due.at > LATE)
     elif due.kind == DEADLINE_HANDSHAKE:
         take_out(loop, <Connection>due.owner, CLOSE_HANDSHAKE_TIMEOUT)
     elif due.kind == DEADLINE_HEAD:
@@ -436,7 +454,7 @@ cdef void turn_finish(Loop loop) noexcept nogil:
         web_trim_memory()
 
 
-# -- the lists -----------------------------------------------------------------------------------------------------------
+# -- the lists -------------------------------------------------------------------------------------------------------
 
 cdef inline void unmark(Connection c, unsigned char mark) noexcept nogil:
     c.marks &= ~mark
@@ -521,7 +539,7 @@ cdef void loop_bury(Loop loop) noexcept:
     collect_garbage(loop)
 
 
-# -- stopping ------------------------------------------------------------------------------------------------------------
+# -- stopping --------------------------------------------------------------------------------------------------------
 
 cdef int loop_begin_stop(Loop loop) except -1:
     """No more connections after those that the kernel had already taken; every one that is served gets a last look."""

@@ -152,7 +152,8 @@ cdef int unfinished_begin(Sources* all, Unfinished* u, uint64_t key) noexcept no
 
 
 cdef void unfinished_advance(Unfinished* u) noexcept nogil:
-    """The whole ClientHello came. The order by arrival within the second stage is that of this moment, which is near."""
+    """The whole ClientHello came. The order by arrival within the second stage is that of this moment, which is
+    near."""
     cdef Source* source = u.source
     if source == NULL or u.stage == 1:
         return

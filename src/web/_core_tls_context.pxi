@@ -179,7 +179,7 @@ cdef int set_policy(SSL_CTX* ctx, bint ktls) except -1:
     return 1
 
 
-# -- the files ---------------------------------------------------------------------------------------------------------
+# -- the files -------------------------------------------------------------------------------------------------------
 
 cdef bytearray read_pem_file(str path, str what):
     """The whole file, in memory that the caller can overwrite."""
@@ -296,7 +296,7 @@ cdef int use_chain(SSL_CTX* ctx, EVP_PKEY* key, bytearray text, str path, str ke
     return 1
 
 
-# -- the certificate for development (dev_certificate.py writes the files) ---------------------------------------------
+# -- the certificate for development (dev_certificate.py writes the files) -------------------------------------------
 
 def make_dev_pair(names, addresses, int days):
     """(certificate, key) as PEM bytes: a new P-256 key and a certificate for it, signed by itself, for a TLS server.

@@ -24,6 +24,7 @@
 #include <netinet/tcp.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -32,6 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 #if defined(__linux__)
+#include <linux/sockios.h>
 #include <sys/sendfile.h>
 #endif
 #if defined(__GLIBC__)
@@ -221,6 +223,22 @@ static inline ssize_t web_read_file(int file, void *to, size_t count, int64_t of
     do n = pread(file, to, count, (off_t)offset);
     while (n < 0 && errno == EINTR);
     return n < 0 ? WEB_FAILED : n;
+}
+
+/* Bytes that were handed to the socket and that the peer has not acknowledged; 0 where the system does not tell. */
+static inline int64_t web_unacknowledged(int fd) {
+    int count = 0;
+#if defined(SIOCOUTQ)
+    if (ioctl(fd, SIOCOUTQ, &count) < 0) count = 0;
+#elif defined(SO_NWRITE)
+    socklen_t size = sizeof count;
+    if (getsockopt(fd, SOL_SOCKET, SO_NWRITE, &count, &size) < 0) count = 0;
+#elif defined(FIONWRITE)
+    if (ioctl(fd, FIONWRITE, &count) < 0) count = 0;
+#else
+    (void)fd;
+#endif
+    return count;
 }
 
 /* The address as text ("192.0.2.1", "2001:db8::1"); out holds at least INET6_ADDRSTRLEN bytes. */

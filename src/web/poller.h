@@ -10,6 +10,10 @@
 #ifndef WEB_POLLER_H
 #define WEB_POLLER_H
 
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE 1
+#endif
+
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
@@ -35,6 +39,7 @@ typedef struct web_poller {
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
+#include <time.h>
 
 static inline uint32_t web_poller_bits(unsigned want) {
     return ((want & WEB_READ) ? EPOLLIN : 0) | ((want & WEB_WRITE) ? EPOLLOUT : 0);

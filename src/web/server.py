@@ -33,7 +33,7 @@ __all__ = ["Server", "defserver", "defserver_tls"]
 # File descriptors that are not connections: the interpreter's, the loop's, files that are being sent.
 _RESERVED_FDS = 64
 
-_never_run: set[Server] = set()  # not weak: a server that nobody kept is the one that was forgotten
+_never_run: dict[Server, None] = {}  # not weak: a server that nobody kept is the one that was forgotten
 _running: weakref.WeakSet[Server] = weakref.WeakSet()
 
 
@@ -78,7 +78,7 @@ class Server:
         self._failure: BaseException | None = None  # what ended the thread
         self.listen(host, port, tls, dual_stack=dual_stack)
         if _made_in_main():
-            _never_run.add(self)
+            _never_run[self] = None
 
     # -- before it runs ---------------------------------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class Server:
             raise
 
     def _make_loop(self) -> Loop:
-        _never_run.discard(self)
+        _never_run.pop(self, None)
         self._pid = os.getpid()
         room = _raise_fd_limit() - _RESERVED_FDS
         limits = replace(self.limits, connections=max(1, min(self.limits.connections, room)))
@@ -134,8 +134,8 @@ class Server:
         loop = self._begin()
         self._thread = threading.current_thread()
         try:
-            print(f"Serving on {', '.join(self._urls)} (Ctrl-C stops)", file=sys.stderr, flush=True)
             with self._signals(loop):
+                print(f"Serving on {', '.join(self._urls)} (Ctrl-C stops)", file=sys.stderr, flush=True)
                 loop.run()
         finally:
             self._thread = None

@@ -24,6 +24,9 @@ BACKLOG = 2048
 class ListenError(WebError, OSError):
     """An address cannot be listened on: in use, not permitted, not this machine's. The message says what to do."""
 
+    def __str__(self) -> str:
+        return str(self.strerror)  # it says more than "[Errno 98]", which OSError puts before it
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -69,7 +72,7 @@ class Address:
         except UnicodeError as error:  # the name was refused before anybody was asked for it
             raise ListenError(errno.EINVAL, f"cannot listen on {self.host!r}: this is no host name") from error
         except OSError as error:
-            raise ListenError(error.errno, _advice(self, error)) from error
+            raise ListenError(error.errno or errno.EINVAL, _advice(self, error)) from error
 
     def _bind_internet(self) -> socket.socket:
         family, kind, proto, _, address = socket.getaddrinfo(

@@ -61,7 +61,7 @@ def test_silent_client_has_no_ssl(files: Files) -> None:
     assert connection.wants is None
     for _ in range(3):
         assert connection.handshake() is None
-        assert (connection.wants, state(connection)) == ("read", "peek")
+        assert [connection.wants, state(connection)] == ["read", "peek"]
 
 
 @both_versions

@@ -1,0 +1,307 @@
+"""The documents say what the code does: their Python runs, their links lead somewhere, their tables are the code's."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+import web
+from web import hotpath
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ROOT / "src/web"
+ARCHITECTURE = ROOT / "docs/architecture.md"
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+_FENCE = re.compile(r"^```(\w*)( no-run)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str) -> list[tuple[int, str, bool]]:
+    """(line before it, text, whether it is to be run) of each block in a language."""
+    text = page.read_text()
+    found = [one for one in _FENCE.finditer(text) if one[1] == language]
+    return [(text[: one.start()].count("\n") + 1, one[3], one[2] is None) for one in found]
+
+
+def prose(page: Path) -> str:
+    return _FENCE.sub("", page.read_text())
+
+
+def section(page: Path, heading: str) -> str:
+    """What stands under a heading, to the next one of its level or above."""
+    level = heading.partition(" ")[0]
+    found = re.search(
+        rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)", page.read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert found is not None, f"{name_of(page)} has no {heading!r}"
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all rows of all tables in a text, without the rules below their headings."""
+    lines = [line for line in text.splitlines() if line.startswith("|") and not re.fullmatch(r"[|\- ]+", line)]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def codes(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading gets on the usual sites."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+# ---- the Python in the pages ----
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the pages name, and servers that take any port and do not block."""
+    cert, key = web.dev_certificate(tmp_path)
+    (tmp_path / "cert.pem").write_bytes(Path(cert).read_bytes())
+    (tmp_path / "key.pem").write_bytes(Path(key).read_bytes())
+    private = serialization.load_pem_private_key(Path(key).read_bytes(), None)
+    (tmp_path / "encrypted.pem").write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    (tmp_path / "public").mkdir()
+    (tmp_path / "public/index.html").write_text("<h1>hello</h1>")
+    (tmp_path / "page.md").write_text("a file, no folder")
+    monkeypatch.chdir(tmp_path)
+    listen = web.Server.listen
+
+    def listen_anywhere(self: web.Server, host: str, port: int = 0, *rest: Any, **options: Any) -> None:
+        listen(self, host, 0, *rest, **options)
+
+    def run(self: web.Server) -> None:
+        with self.running():
+            pass
+
+    monkeypatch.setattr(web.Server, "listen", listen_anywhere)
+    monkeypatch.setattr(web.Server, "run", run)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+def test_python_runs(page: Path, workplace: Path) -> None:
+    """Block by block, as a reader would type them; a block that is marked no-run is compiled."""
+    namespace: dict[str, Any] = {"__name__": "page"}
+    for line, text, to_run in blocks(page, "python"):
+        code = compile("\n" * line + text, name_of(page), "exec")
+        if to_run:
+            exec(code, namespace)
+
+
+def test_five_lines_are_five() -> None:
+    _, text, _ = blocks(ROOT / "README.md", "python")[0]
+    assert len(text.splitlines()) == 5
+
+
+# ---- what the pages lead to ----
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"https?:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{name_of(page)}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
+            assert anchor in map(slug, headings), f"{name_of(page)}: {target}"
+
+
+def test_every_page_is_linked() -> None:
+    linked = {(ROOT / path).resolve() for path in re.findall(r"\]\(([\w./-]+)\)", (ROOT / "README.md").read_text())}
+    assert set(PAGES) - {ROOT / "README.md"} <= linked
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_make_targets_exist(page: Path) -> None:
+    """Each target that a page names is one of the Makefile's `.PHONY` ones."""
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert targets is not None
+    commands = [line for _, text, _ in blocks(page, "sh") for line in text.splitlines()] + codes(prose(page))
+    named = {found[1] for one in commands if (found := re.match(r"(?:\w+=\S+ )*make(?: \w+=\S+)* ([a-z]+)", one))}
+    assert named <= set(targets[1].split())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_cited_tests_exist(page: Path) -> None:
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page.read_text()):
+        assert (ROOT / path).exists(), f"{name_of(page)}: {path}"
+        assert f"def {name or 'test_'}" in (ROOT / path).read_text(), f"{name_of(page)}: {path}::{name}"
+
+
+# ---- architecture.md ----
+
+
+def test_every_part_is_listed() -> None:
+    listed = section(ARCHITECTURE, "## The parts")
+    # those that only collect or declare are named in the text or need no words
+    quiet = {"__init__.py", "_core.pyi", "py.typed"}
+    tracked = {path.name for pattern in ("*.py", "*.pyx", "*.pxi", "*.h") for path in SOURCES.glob(pattern)}
+    assert {name for name in tracked - quiet if f"`{name}`" not in listed} == set()
+    named = {name for name in codes(listed) if re.fullmatch(r"[\w.]+\.(py|pyx|pxi|h)", name)}
+    assert named <= tracked
+
+
+def test_names_can_be_found() -> None:
+    """Every name in code style is a word of the sources, so that a reader finds it with grep."""
+    sources = [path.read_text() for path in SOURCES.iterdir() if path.suffix in (".py", ".pyx", ".pxi", ".h")]
+    words = set(re.findall(r"\w+", "\n".join(sources)))
+    names = [name for name in codes(prose(ARCHITECTURE)) if re.fullmatch(r"[A-Za-z_][\w.]*(\(\))?", name)]
+    assert len(names) > 150
+    files = re.compile(r".*\.(py|pyx|pxi|h|md)$")
+    reasons = set(close_reasons())
+    missing = {
+        name
+        for name in names
+        if not files.match(name) and name not in reasons and not set(name.removesuffix("()").split(".")) <= words
+    }
+    assert missing == set()
+
+
+def code_steps(file: str, table: str) -> dict[str, set[str]]:
+    """A table of legal steps, as it stands in the code: state -> the states that may follow it."""
+    text = (SOURCES / file).read_text()
+    prefix = table.removesuffix("_STEPS")
+    lines = text.partition(f"{table}[:] = [\n")[2].partition("\n]")[0].splitlines()
+    steps = {}
+    for line in lines[1:]:  # the first is for no state
+        bits, _, comment = line.partition("#")
+        steps[comment.split()[0]] = set(re.findall(rf"1 << {prefix}_(\w+)", bits))
+    return steps
+
+
+@pytest.mark.parametrize(("machine", "file"), [("Transport", "_core_connection.pxi"), ("Stream", "_core_exchange.pxi")])
+def test_state_tables_are_those_of_the_code(machine: str, file: str) -> None:
+    table = f"{machine.upper()}_STEPS"
+    text = section(ARCHITECTURE, f"### {machine} (`{table}`, `{machine.lower()}_step` in `{file}`)")
+    written = {row[0]: set(re.findall(r"[A-Z]+", row[-1])) for row in rows(text)[1:]}
+    assert written == code_steps(file, table)
+
+
+def test_deadline_kinds_are_listed() -> None:
+    kinds = set(re.findall(r"^    (DEADLINE_\w+) = ", (SOURCES / "_core_deadlines.pxi").read_text(), re.MULTILINE))
+    written = {row[0] for row in rows(section(ARCHITECTURE, "## Deadlines"))[1:]}
+    assert written == kinds - {"DEADLINE_KINDS", "DEADLINE_NONE"}
+
+
+# ---- the reference ----
+
+
+def test_limits_table() -> None:
+    table = {codes(row[0])[0]: row for row in rows((ROOT / "docs/reference/limits.md").read_text())[1:]}
+    defaults: dict[str, Any] = {field.name: field.default for field in fields(web.Limits)}
+    assert {name: row[1] for name, row in table.items()} == {name: str(v) for name, v in defaults.items()}
+    for name, row in table.items():
+        kind = type(defaults[name])
+        least, most = (kind(text) for text in row[3].split(" to "))
+        with_room = web.Limits(fields=1 << 24)  # a field is not larger than all fields
+        for value in (least, most):
+            base = with_room if name == "field" else web.Limits(field=16)
+            assert getattr(replace(base, **{name: value}), name) == value
+        for value in (least - 1, most + 1):
+            with pytest.raises(ValueError):
+                replace(with_room, **{name: value})
+
+
+def close_reasons() -> dict[str, int]:
+    """The reasons for which connections close, from a loop that has served nobody."""
+    server = web.Server(web.App(), "127.0.0.1", 0)
+    server.open()
+    closed: dict[str, int] = server.counters()["closed"]
+    server.close()
+    return closed
+
+
+def test_counters_table() -> None:
+    page = ROOT / "docs/reference/errors.md"
+    tables = rows(section(page, "## Why connections close"))
+    named = [name for row in tables for name in codes(row[0])]
+    server = web.Server(web.App(), "127.0.0.1", 0)
+    server.open()
+    counters = server.counters()
+    server.close()
+    assert named == [*(name for name in named if name in counters), *counters["closed"]]
+    assert set(counters) <= set(named)
+
+
+def test_exceptions_table() -> None:
+    table = rows(section(ROOT / "docs/reference/errors.md", "## Exceptions"))[1:]
+    kinds = {name: one for name in web.__all__ if isinstance(one := getattr(web, name), type)}
+    public = {name for name, one in kinds.items() if issubclass(one, Exception)}
+    for row in table:
+        path = codes(row[0])[0].split(".")
+        exception = getattr(hotpath if path[1] == "hotpath" else web, path[-1])
+        assert [base.__name__ for base in exception.__bases__] == row[1].split(", ")
+        public.discard(path[-1])
+    assert public == set()
+
+
+@pytest.mark.parametrize("name", ["App", "Server", "Request", "Response", "Connection", "TlsContext"])
+def test_members_are_listed(name: str) -> None:
+    written = section(ROOT / "docs/reference/classes.md", f"## {name}")
+    classes = [getattr(web, name)] + ([web.Plain, web.Tls] if name == "Connection" else [])
+    members = {member for one in classes for member in vars(one) if not member.startswith("_")}
+    made = set(codes(section(ROOT / "docs/reference/classes.md", "## Connection"))) if name == "Connection" else set()
+    assert {m for m in members - made if not re.search(rf"[`.]{m}\b", written)} == set()
+
+
+def test_public_names_are_listed() -> None:
+    text = "\n".join(page.read_text() for page in sorted((ROOT / "docs/reference").glob("*.md")))
+    assert {name for name in web.__all__ if not re.search(rf"\b{name}\b", text)} == set()
+
+
+# ---- every start-up error of routing ----
+
+
+def raise_sites() -> set[tuple[str, int]]:
+    """(file, first line) of each `raise RouteError(...)`."""
+    return {
+        (name, node.lineno)
+        for name in ("routing.py", "static.py", "app.py")
+        for node in ast.walk(ast.parse((SOURCES / name).read_text()))
+        if isinstance(node, ast.Raise) and "RouteError" in ast.dump(node)
+    }
+
+
+def test_every_routing_error_is_listed(workplace: Path) -> None:
+    page = ROOT / "docs/reference/routing.md"
+    namespace: dict[str, Any] = {"__name__": "app"}
+    exec(blocks(page, "python")[0][1], namespace)
+    missing = raise_sites()
+    for row in rows(section(page, "## Every start-up error")):
+        if row[0] == "you write":
+            continue
+        (text,), (message,) = codes(row[0]), codes(row[1])
+        with pytest.raises(web.RouteError) as caught:
+            eval(text, namespace)
+        pattern = ".*".join(re.escape(part) for part in message.split("…"))
+        assert re.fullmatch(pattern, str(caught.value)), f"{text}: {caught.value}"
+        for entry in caught.traceback:
+            path = Path(str(entry.path))
+            missing -= {
+                site
+                for site in missing
+                if site[0] == path.name and path.parent.name == "web" and site[1] == entry.lineno + 1
+            }
+    assert missing == set(), "errors that no row of the tables raises"

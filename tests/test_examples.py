@@ -1,0 +1,115 @@
+"""Every example is run as its reader would run it, fetched from, and ended by Ctrl-C. Only its port is any free one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+import web
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+# Runs a script as __main__ with port 0 in place of the one that it names. SIGINT is made to interrupt, because a
+# process that was started in the background may have it ignored.
+RUN = """
+import runpy, signal, sys, web
+signal.signal(signal.SIGINT, signal.default_int_handler)
+listen = web.Server.listen
+web.Server.listen = lambda self, host, port=0, *rest, **options: listen(self, host, 0, *rest, **options)
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+@contextmanager
+def running(name: str, folder: Path) -> Iterator[str]:
+    """The URL of an example that runs in a folder. It ends cleanly on SIGINT, and says nothing but where it serves."""
+    example = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", RUN, str(EXAMPLES / name)],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(web.__file__).parents[1])},
+    )  # fmt: skip
+    assert example.stdout is not None
+    try:
+        first = example.stdout.readline()
+        assert first.startswith("Serving on "), first + example.stdout.read()
+        yield first.split()[2]
+        example.send_signal(signal.SIGINT)
+        rest = example.stdout.read()
+        assert (example.wait(60), rest) == (0, "")
+    finally:
+        example.kill()
+        example.wait()
+        example.stdout.close()
+
+
+def fetch(url: str, context: ssl.SSLContext | None = None, **headers: str) -> tuple[int, str, dict[str, str]]:
+    """(status, text, headers)."""
+    request = Request(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    try:
+        with urlopen(request, timeout=60, context=context) as answer:
+            return answer.status, answer.read().decode(), dict(answer.headers)
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode(), dict(error.headers)
+
+
+def test_hello(tmp_path: Path) -> None:
+    with running("hello.py", tmp_path) as url:
+        assert fetch(url + "/")[:2] == (200, "Hello, World!\n")
+        assert fetch(url + "/nothing")[0] == 404
+
+
+def test_https(tmp_path: Path) -> None:
+    with running("https.py", tmp_path) as url:
+        trust = ssl.create_default_context(cafile=tmp_path / ".dev/dev-cert.pem")
+        status, text, _ = fetch(url + "/", trust)
+        assert status == 200
+        assert text.startswith("TLSv1.3 with TLS_")
+
+
+def test_params_and_hooks(tmp_path: Path) -> None:
+    with running("params_and_hooks.py", tmp_path) as url:
+        status, text, headers = fetch(url + "/users/7", X_Token="secret")
+        assert (status, text) == (200, '{"id":7,"name":"Ada"}')
+        assert headers["Cache-Control"] == "no-store"
+        assert fetch(url + "/users/9", X_Token="secret")[:2] == (404, "there is no user 9")
+        assert fetch(url + "/users/ada", X_Token="secret")[0] == 404
+        status, text, headers = fetch(url + "/users/7")
+        assert (status, text) == (401, "Send X-Token: secret\n")
+        assert headers["Cache-Control"] == "no-store"
+
+
+def test_files(tmp_path: Path) -> None:
+    with running("files.py", tmp_path) as url:
+        status, text, headers = fetch(url + "/")
+        assert (status, text) == (200, (EXAMPLES / "public/index.html").read_text())
+        assert headers["Content-Type"].startswith("text/html")
+        assert fetch(url + "/style.css")[1] == (EXAMPLES / "public/style.css").read_text()
+        status, text, headers = fetch(url + "/source")
+        assert (status, text) == (200, (EXAMPLES / "files.py").read_text())
+        assert headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert fetch(url + "/../files.py")[0] == 404
+
+
+def test_embed_asyncio(tmp_path: Path) -> None:
+    with running("embed_asyncio.py", tmp_path) as url:
+        for _ in range(3):  # a connection each: the listener stays watched
+            status, text, _ = fetch(url + "/")
+            assert status == 200
+            assert text.endswith(" seconds\n")
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_each_is_short_and_tested(example: Path) -> None:
+    assert len(example.read_text().splitlines()) < 40
+    assert f'running("{example.name}"' in Path(__file__).read_text()
