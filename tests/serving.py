@@ -77,7 +77,7 @@ def environment() -> dict[str, str]:
 class Process:
     """A Python program of its own. ``line()`` reads what it prints, ``finish()`` waits for its end."""
 
-    def __init__(self, arguments: list[str], cwd: Path | None = None) -> None:
+    def __init__(self, arguments: list[str], cwd: Path | None, pass_fds: tuple[int, ...]) -> None:
         self.popen = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.DEVNULL,
@@ -86,6 +86,7 @@ class Process:
             text=True,
             env=environment(),
             cwd=cwd,
+            pass_fds=pass_fds,
             start_new_session=True,
         )
 
@@ -99,7 +100,7 @@ class Process:
         """Waits until the server runs and minds signals; what it says then."""
         assert self.popen.stderr is not None
         text = self.popen.stderr.readline()
-        assert text.startswith("Serving on "), text
+        assert text.startswith("Serving on "), text + self.finish()[2]
         return text.rstrip("\n")
 
     def signal(self, number: signal.Signals) -> None:
@@ -112,8 +113,8 @@ class Process:
 
 
 @contextmanager
-def process(*arguments: str, cwd: Path | None = None) -> Iterator[Process]:
-    child = Process(list(arguments), cwd)
+def process(*arguments: str, cwd: Path | None = None, pass_fds: tuple[int, ...] = ()) -> Iterator[Process]:
+    child = Process(list(arguments), cwd, pass_fds)
     try:
         yield child
     finally:

@@ -104,8 +104,7 @@ def test_curl_get(site: Site) -> None:
 
 @needs_curl
 def test_curl_http_1_0(site: Site) -> None:
-    # without ALPN: with it curl offers http/1.0 only, and this server http/1.1 only
-    answer = site.curl("--http1.0", "--no-alpn", "--include", site.url + "/about")
+    answer = site.curl("--http1.0", "--include", site.url + "/about")
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert json.loads(body(answer))["version"] == "1.0"
     assert b"\r\nTransfer-Encoding:" not in answer

@@ -1,7 +1,10 @@
 """Dispatcher: before hooks -> route -> handler -> coercion -> after hooks, and what happens when one of them fails."""
 
+import asyncio
+import errno
 import itertools
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -339,10 +342,32 @@ def test_dev_mode_shows_the_traceback() -> None:
     assert b"ZeroDivisionError: shown \\udcff" in answer.body
 
 
-@pytest.mark.parametrize("exc", [KeyboardInterrupt(), SystemExit(), GeneratorExit()])
-def test_what_is_no_exception_goes_through(exc: BaseException) -> None:
+@pytest.mark.parametrize("exc", [KeyboardInterrupt(), SystemExit()])
+def test_what_ends_the_program_goes_through(exc: BaseException) -> None:
     with pytest.raises(type(exc)):
         ask(App(GET("/", raising(exc)), after(marked)))
+
+
+@pytest.mark.parametrize("exc", [GeneratorExit(), asyncio.CancelledError()])
+def test_what_is_no_exception_and_ends_no_program_is_a_500(exc: BaseException) -> None:
+    answer = ask(App(GET("/", raising(exc)), after(marked)))
+    assert (answer.status, answer.headers["X-After"]) == (500, "yes")
+
+
+def test_a_log_that_fails_does_not_decide_whether_a_request_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    full = Full()
+    logging.getLogger("web").addHandler(full)
+    try:
+        assert ask(App(GET("/", raising(ZeroDivisionError())))).status == 500
+    finally:
+        logging.getLogger("web").removeHandler(full)
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize(

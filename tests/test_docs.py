@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import socket
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,87 @@ def test_members_are_listed(name: str) -> None:
 def test_public_names_are_listed() -> None:
     text = "\n".join(page.read_text() for page in sorted((ROOT / "docs/reference").glob("*.md")))
     assert {name for name in web.__all__ if not re.search(rf"\b{name}\b", text)} == set()
+
+
+# ---- which status when ----
+
+_POST = b"POST /echo HTTP/1.1\r\nHost: a\r\n"
+_LENGTH = _POST + b"Content-Length: "
+_CHUNKED = _POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+# (row: status and how its "when" begins, bytes, whether after hooks see the answer)
+STATUSES = [
+    (("204", "OPTIONS"), b"OPTIONS /echo HTTP/1.1\r\nHost: a\r\n\r\n", True),
+    (("308", "a static"), b"GET /folder HTTP/1.1\r\nHost: a\r\n\r\n", True),
+    (("400", "a head"), b"GET / HTTP/1.1\r\n\r\n", False),
+    (("400", "a head"), _CHUNKED + b"x\r\n", True),
+    (("400", "`req.json()`"), b"GET /json HTTP/1.1\r\nHost: a\r\n\r\n", True),
+    (("404", "no route"), b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", True),
+    (("404", "no route"), b"GET /gone HTTP/1.1\r\nHost: a\r\n\r\n", True),
+    (("405", "a route"), b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n", True),
+    (("408", "the head"), b"GET / HTTP/1.1\r\nHo", False),
+    (("408", "the body"), _LENGTH + b"9\r\n\r\nab", True),
+    (("413", "the body"), _LENGTH + b"1048577\r\n\r\n", True),
+    (("414", "the request line"), b"GET /" + b"a" * 9000, False),
+    (("415", "`req.text()`"), b"GET /text HTTP/1.1\r\nHost: a\r\nContent-Type: a/b; charset=utf-7\r\n\r\n", True),
+    (("417", "an expectation"), _POST + b"Expect: cake\r\n\r\n", False),
+    (("431", "`field`"), b"GET / HTTP/1.1\r\nHost: " + b"a" * 9000, False),
+    (("431", "`field`"), _CHUNKED + b"0\r\na: " + b"a" * 9000, True),
+    (("500", "a handler"), b"GET /fails HTTP/1.1\r\nHost: a\r\n\r\n", True),
+    (("500", "a handler"), b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n", True),
+    (("501", "a method"), b"BREW /echo HTTP/1.1\r\nHost: a\r\n\r\n", True),
+    (("501", "a transfer"), _POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n", False),
+    (("505", "an HTTP"), b"GET / HTTP/2.0\r\n\r\n", False),
+]
+
+# Proved elsewhere: one needs TLS, one a process that may not read everything, one a process without descriptors.
+STATUSES_ELSEWHERE = [("400", "plain HTTP"), ("403", "a file"), ("503", "a file")]
+
+
+@pytest.fixture
+def any_status(tmp_path: Path) -> web.App:
+    """An application that gives every status of the table."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/index.html").write_text("hello")
+
+    def fails(req: web.Request) -> str:
+        raise RuntimeError("on purpose")
+
+    nothing: Any = lambda req: None  # noqa: E731 - what no handler may return
+    return web.App(
+        web.POST("/echo", lambda req: req.body),
+        web.GET("/json", lambda req: req.json()),
+        web.GET("/text", lambda req: req.text()),
+        web.GET("/gone", lambda req: web.Response.file(tmp_path / "gone")),
+        web.GET("/fails", fails),
+        web.GET("/none", nothing),
+        web.static(tmp_path),
+        web.after(lambda req, params, resp: resp.with_header("X-Seen", "yes")),
+    )
+
+
+def status_rows() -> dict[tuple[str, str], list[str]]:
+    table = rows(section(ROOT / "docs/reference/errors.md", "## Which status when"))[1:]
+    keys = {key for key, _, _ in STATUSES} | set(STATUSES_ELSEWHERE)
+    found = {key: row for key in keys for row in table if row[0] == key[0] and row[1].startswith(key[1])}
+    assert (len(found), len(found)) == (len(keys), len(table)), "each row has a case, each case a row"
+    return found
+
+
+@pytest.mark.parametrize(("key", "sent", "seen"), STATUSES, ids=lambda one: one[0] if isinstance(one, tuple) else "")
+def test_statuses_table(key: tuple[str, str], sent: bytes, seen: bool, any_status: web.App) -> None:
+    _, _, connection, hooks = status_rows()[key]
+    limits = web.Limits(head_timeout=0.1, body_grace=0.1) if key[0] == "408" else None
+    with (
+        web.Server(any_status, "127.0.0.1", 0, limits=limits).running() as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as client,
+    ):
+        client.sendall(sent)
+        head = client.recv(65536).partition(b"\r\n\r\n")[0]
+    assert head.startswith(b"HTTP/1.1 " + key[0].encode())
+    assert (b"\r\nConnection: close" in head) == (connection == "closes")
+    assert (b"\r\nX-Seen: yes" in head) == seen
+    assert hooks == ("yes" if seen else "no") or hooks.endswith(" only")
 
 
 # ---- every start-up error of routing ----

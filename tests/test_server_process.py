@@ -12,7 +12,19 @@ from pathlib import Path
 import pytest
 
 import web
-from tests.serving import PATIENCE, Process, body, connect, connect_tls, environment, get, process, program, read_all
+from tests.serving import (
+    PATIENCE,
+    Process,
+    body,
+    connect,
+    connect_tls,
+    environment,
+    get,
+    process,
+    program,
+    read_all,
+    read_answer,
+)
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
 
@@ -284,25 +296,19 @@ with server.running():
 # -- sockets from outside ----------------------------------------------------------------------------------------------
 
 
-def test_an_inherited_socket(tmp_path: Path) -> None:
+def test_an_inherited_socket() -> None:
     code = "import sys, web; web.defserver(f'fd:{sys.argv[1]}', 0, web.GET('/', lambda req: 'hello')).run()"
     with socket.create_server(("127.0.0.1", 0)) as given:
         number = given.fileno()
-        with subprocess.Popen(
-            [sys.executable, *program(code, str(number))],
-            pass_fds=[number],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=environment(),
-            start_new_session=True,
-        ) as child:
-            try:
-                with connect(given.getsockname()[1]) as sock:  # waits in the queue while the process starts
-                    assert body(get(sock)) == b"hello"
-                child.terminate()
-                assert child.wait(PATIENCE) == 0
-            finally:
-                child.kill()
+        with (
+            process(*program(code, str(number)), pass_fds=(number,)) as child,
+            connect(given.getsockname()[1]) as sock,  # waits in the queue while the process starts
+        ):
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert child.ready().startswith(f"Serving on http://127.0.0.1:{given.getsockname()[1]} ")
+            assert body(read_answer(sock)) == b"hello"
+            child.signal(TERM)
+            assert child.finish() == (0, "", "")
 
 
 def test_a_restart_on_the_same_port_needs_no_wait() -> None:

@@ -20,7 +20,8 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_answer      Response -> bytes: the lines that the framework adds, and framing
     _core_listener    listening sockets; taking connections in; making room at a cap
     _core_serve       one connection's share of a turn, by the state of its transport
-    _core_server      Loop: the turn, its lists, stopping
+    _core_turn        one turn of the loop: wait, call, finish; its lists
+    _core_server      Loop: as a server sees it; stopping
 """
 
 cimport cython
@@ -73,4 +74,5 @@ include "_core_exchange.pxi"
 include "_core_answer.pxi"
 include "_core_listener.pxi"
 include "_core_serve.pxi"
+include "_core_turn.pxi"
 include "_core_server.pxi"

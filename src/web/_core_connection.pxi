@@ -240,7 +240,7 @@ cdef class Connection:
         (SSL_write)."""
         if not same:
             self.busy = False
-            raise ValueError(f"{doing}: the last send or send_file would have blocked; repeat it first, unchanged")
+            raise ValueError(f"{doing}: the step that would have blocked must be repeated first, with the same bytes")
         return 1
 
     cdef object finish(self, Py_ssize_t result, str doing):
@@ -291,16 +291,16 @@ cdef class Connection:
         After None the same bytes must come again, more of them or not: a TLS record may already be made of them
         (SSL_write). Other bytes are refused with ValueError, and nothing is lost.
         """
-        cdef bytes held = data if type(data) is bytes else bytes(data)
+        cdef bytes held = data if type(data) is bytes else bytes(memoryview(data))
         cdef const char* start = PyBytes_AS_STRING(held)
         cdef Py_ssize_t count = PyBytes_GET_SIZE(held), result
         self.begin("send")
         self.require_open("send")
+        if self.blocked is not None:
+            self.require_again("send", type(self.blocked) is bytes and held.startswith(<bytes>self.blocked))
         if count == 0:
             self.busy = False
             return 0
-        if self.blocked is not None:
-            self.require_again("send", type(self.blocked) is bytes and held.startswith(<bytes>self.blocked))
         with nogil:
             result = self.send_some(start, count, False)
         # OpenSSL holds at most one record's worth of bytes that it has encrypted and not yet written.

@@ -3,8 +3,8 @@
 # Immutable and made once, when a server starts; it may answer for several connections and listeners. Which arguments a
 # handler takes was decided at registration, so answering is a direct call. Without hooks no hook costs anything.
 #
-# What leaves respond() and error(): a Response, always, whatever the application does. An Exception becomes HTTPError's
-# status or 500 with a log record; only what is no Exception (KeyboardInterrupt, SystemExit) goes through as NULL.
+# What leaves respond() and error(): a Response, always, whatever the application does. An exception becomes HTTPError's
+# status or 500 with a log record; only KeyboardInterrupt and SystemExit go through as NULL.
 # After hooks see every answer, the framework's own errors included; a hook that fails is replaced by a 500, and those
 # after it still run.
 
@@ -68,7 +68,7 @@ cdef class Dispatcher:
     # ---- the two ways in ----
 
     cpdef Response respond(self, Request request):
-        """The answer to a request. Raises only what is no Exception."""
+        """The answer to a request. Raises only KeyboardInterrupt and SystemExit; all else is a 500."""
         cdef Response response
         if request is None or request.head == NULL:
             raise _unbound()
@@ -77,7 +77,9 @@ cdef class Dispatcher:
             return self._respond_with_json(request)
         try:
             response = self._answer(request)
-        except Exception:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:       # asyncio.CancelledError and its like out of a plain handler are its failure, too
             response = self._failure(request, _current_exception(), "handling")
         if self.after is not None:
             response = self._after(request, response)
@@ -99,7 +101,9 @@ cdef class Dispatcher:
         try:
             try:
                 response = self._answer(request)
-            except Exception:
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:
                 response = self._failure(request, _current_exception(), "handling")
             if self.after is not None:
                 response = self._after(request, response)
@@ -188,7 +192,9 @@ cdef class Dispatcher:
                     raise TypeError(f"after hook {hook.label} returned {_shown(result)}: an after hook returns the "
                                     "Response that it was given, or another one")
                 response = <Response>result
-            except Exception:
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:
                 response = self._failure(request, _current_exception(), f"after hook {hook.label}, handling")
         return response
 
@@ -235,9 +241,12 @@ cdef class Dispatcher:
         except Exception:       # its headers cannot be sent
             exc = _current_exception()
             handler = "HTTPError"
-        # raw_path: the decoded one could hold line ends, and forge a record
-        _log.error("%s %s %s (%s): %s", doing, request.method, request.raw_path, handler, type(exc).__name__,
-                   exc_info=exc)
+        try:
+            # raw_path: the decoded one could hold line ends, and forge a record
+            _log.error("%s %s %s (%s): %s", doing, request.method, request.raw_path, handler, type(exc).__name__,
+                       exc_info=exc)
+        except Exception:       # a log that fails does not decide whether a request is answered
+            tell_unraisable(_current_exception())
         if self.dev:
             text = "".join(_format_exception(exc))
             return _make_response(text.encode("utf-8", "backslashreplace"), _TEXT_LINE, 500, None)

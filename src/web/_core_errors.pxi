@@ -37,6 +37,11 @@ cdef tuple CLOSE_REASONS = (
 )
 
 
+cdef void tell_unraisable(object error) noexcept:
+    """Gives sys.unraisablehook an exception that nobody can be given: an exception out of a noexcept function."""
+    raise error
+
+
 cdef int raise_errno(str what) except -1:
     """Raises OSError for the current errno, with what failed before the system's own words."""
     cdef int number = errno

@@ -434,7 +434,7 @@ cdef int exchange_call(Loop loop, Connection c) except -1:
             return 1
         answered += 1
         if http.writing == WRITE_LAST or http.in_at == http.in_end or answered == PIPELINE_BUDGET \
-                or output_held(&http.out) > loop.limits.out_buffer:
+                or output_held(&http.out) > loop.limits.out_buffer or output_ends_in_file(&http.out):
             return 1
         if exchange_parse(loop, c) == WEB_FAILED:
             return 1
@@ -466,10 +466,14 @@ cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
         loop.requests += 1
         c.requests += 1
         result = answer_write(loop, c, request, response)
-    except BaseException:
+    except (KeyboardInterrupt, SystemExit):
         request.detach()
         take_out(loop, c, CLOSE_HANDLER)
         raise
+    except BaseException:           # no memory, say: nothing that can be answered, and no reason to stop serving others
+        tell_unraisable(_current_exception())
+        request.detach()
+        return WEB_FAILED
     if Py_REFCNT(request) == 1:
         request.unbind()
         loop.request = request
@@ -505,6 +509,8 @@ cdef void exchange_write(Loop loop, Connection c) noexcept nogil:
         transport_finish(loop, c, <CloseReason>c.reason if c.reason != CLOSE_NONE else CLOSE_DONE)
     elif http.in_at < http.in_end or http.peer_ended or c.has_pending() > 0:
         loop_queue_ready(loop, c)       # more of a request waits in the input, or inside the transport
+    elif loop.stopping and http.stream == STREAM_HEAD:
+        transport_finish(loop, c, CLOSE_STOPPED)        # its last answer was queued before the loop was asked to stop
 
 
 cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:

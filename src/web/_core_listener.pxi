@@ -63,9 +63,11 @@ cdef int listener_accept(Loop loop, Listener listener) noexcept nogil:
             return WEB_WANT_READ
         elif errno == EINTR or errno == ECONNABORTED:
             continue
-        else:                   # accept(2): errors of the network that were waiting on the new socket
+        else:                   # an error of the network on the new socket (accept(2)), or of the listener
             loop.accept_failures += 1
-            return WEB_WANT_READ
+            listener_watch(loop, listener, False)
+            deadline_set(&loop.deadlines, &listener.pause, DEADLINE_PAUSE, loop.now)
+            return WEB_FAILED
     return 1
 
 

@@ -158,6 +158,11 @@ cdef size_t output_held(const Output* out) noexcept nogil:
     return total
 
 
+cdef bint output_ends_in_file(const Output* out) noexcept nogil:
+    """Predicate: a file was appended last. A connection keeps one file open, however many requests it pipelines."""
+    return out.last != NULL and out.last.file >= 0
+
+
 cdef Py_ssize_t output_send(Loop loop, Connection c, Output* out, uint64_t* moved) noexcept nogil:
     """Sends as much as the transport takes: 1 all of it, BUDGET_USED, WEB_WANT_READ or WEB_WANT_WRITE, WEB_FAILED, and
     WEB_END where a file turned out to be shorter than was promised."""

@@ -92,7 +92,7 @@ cdef void serve_lingering(Loop loop, Connection c) noexcept nogil:
         return
     while budget > 0:           # level-triggered: what is left makes it ready again
         n = web_recv(c.fd, scratch, room if room < budget else budget)
-        if n == WEB_WANT_READ:
+        if n == WEB_WANT_READ and not loop.stopping:    # what was sent is the kernel's to deliver
             return
         if n <= 0:
             take_out(loop, c, <CloseReason>c.reason)

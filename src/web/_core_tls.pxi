@@ -92,7 +92,7 @@ cdef class Tls(Connection):
     cdef unsigned short blocked
     cdef unsigned char broken
     cdef unsigned char truncated            # the peer ended without close_notify (RFC 8446, 6.1)
-    cdef unsigned char alpn_agreed
+    cdef unsigned char alpn_agreed          # 11: http/1.1, 10: http/1.0, 0: the client did not ask
     cdef unsigned char session_resumed
     cdef unsigned char kernel_sends         # the kernel encrypts what is sent
 
@@ -121,7 +121,7 @@ cdef class Tls(Connection):
     @property
     def alpn(self):
         """The protocol agreed on by ALPN (RFC 7301): "http/1.1"; None when the client did not ask."""
-        return "http/1.1" if self.alpn_agreed else None
+        return None if self.alpn_agreed == 0 else "http/1.1" if self.alpn_agreed == 11 else "http/1.0"
 
     @property
     def server_name(self):
@@ -228,11 +228,12 @@ cdef class Tls(Connection):
         SSL_get0_alpn_selected(self.ssl, alpn, alpn_length)
         if SSL_is_init_finished(self.ssl) != 1 or cipher == NULL or not self.hello_seen:
             return self.fail(0)
-        if alpn_length[0] != 0 and (alpn_length[0] != 8 or memcmp(alpn[0], b"http/1.1", 8) != 0):
-            return self.fail(0)
+        if alpn_length[0] != 0:
+            self.alpn_agreed = http_version(alpn[0], alpn_length[0])
+            if self.alpn_agreed == 0:
+                return self.fail(0)
         self.version_name = SSL_get_version(self.ssl)
         self.cipher_name = SSL_CIPHER_get_name(cipher)
-        self.alpn_agreed = alpn_length[0] != 0
         self.session_resumed = SSL_session_reused(self.ssl) == 1
         self.kernel_sends = BIO_get_ktls_send(SSL_get_wbio(self.ssl))
         self.write_wants = 0
@@ -264,6 +265,8 @@ cdef class Tls(Connection):
             return illegal_step()
         if self.broken:
             return WEB_FAILED
+        if self.blocked:
+            count = self.blocked        # exactly the record that OpenSSL holds: it takes no others in this call
         done[0] = 0
         prepare_call()
         result = SSL_write_ex(self.ssl, data, count, done)
@@ -417,18 +420,27 @@ cdef int on_client_hello(SSL* ssl, int* alert, void* data) noexcept nogil:
     return SSL_CLIENT_HELLO_SUCCESS if alert[0] == 0 else SSL_CLIENT_HELLO_ERROR
 
 
+cdef unsigned char http_version(const unsigned char* name, unsigned int length) noexcept nogil:
+    """A protocol's name in ALPN (RFC 7301, 6): 11 for http/1.1, 10 for http/1.0, 0 for what is not spoken here."""
+    if length != 8 or memcmp(name, b"http/1.", 7) != 0:
+        return 0
+    return 11 if name[7] == c"1" else 10 if name[7] == c"0" else 0
+
+
 cdef int on_alpn(SSL* ssl, const unsigned char** out, unsigned char* out_length, const unsigned char* offered,
                  unsigned int offered_length, void* data) noexcept nogil:
-    """Takes http/1.1 where it is offered; no overlap is fatal: no_application_protocol (RFC 7301, 3.2)."""
+    """Takes http/1.1 where it is offered, else http/1.0; no overlap is fatal: no_application_protocol (RFC 7301, 3.2)."""
     cdef unsigned int at = 0, length
+    cdef unsigned char version, best = 0
     while at < offered_length:
         length = offered[at]
         at += 1
         if length == 0 or length > offered_length - at:
-            break
-        if length == 8 and memcmp(offered + at, b"http/1.1", 8) == 0:
+            return SSL_TLSEXT_ERR_ALERT_FATAL
+        version = http_version(offered + at, length)
+        if version > best:
+            best = version
             out[0] = offered + at
             out_length[0] = 8
-            return SSL_TLSEXT_ERR_OK
         at += length
-    return SSL_TLSEXT_ERR_ALERT_FATAL
+    return SSL_TLSEXT_ERR_OK if best > 0 else SSL_TLSEXT_ERR_ALERT_FATAL

@@ -107,8 +107,13 @@ def test_alpn(files: Files, offered: tuple[str, ...]) -> None:
     assert connection.alpn == peer.tls.selected_alpn_protocol() == ("http/1.1" if offered else None)
 
 
+def test_alpn_for_a_client_that_speaks_http_1_0_only(files: Files) -> None:
+    connection, peer = opened(files, files.client(alpn=("h2", "http/1.0")))
+    assert connection.alpn == peer.tls.selected_alpn_protocol() == "http/1.0"
+
+
 @both_versions
-@pytest.mark.parametrize("offered", [("h2",), ("http/1.0", "http/1.10", "ttp/1.1")])
+@pytest.mark.parametrize("offered", [("h2",), ("http/0.9", "http/1.10", "ttp/1.1")])
 def test_alpn_without_overlap_is_refused(files: Files, version: ssl.TLSVersion, offered: tuple[str, ...]) -> None:
     """RFC 7301, 3.2: the alert is no_application_protocol."""
     connection, peer = connect(files.context(), files.client(version, alpn=offered))

@@ -1,4 +1,4 @@
-"""Clients of raw sockets, plain and under TLS, that say what they send byte by byte and hide nothing of what comes back.
+"""Clients of raw sockets, plain and under TLS: they send what they are told, and hide nothing of what comes back.
 
 A Peer blocks, with a time-out that only ends a hang. One that was given ``turn`` belongs to a server in the same thread
 (``adopt``): its socket does not block, and ``turn()`` lets the server work whenever the peer has to wait.
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-HANG = 20.0  # seconds after which a test that waits is wrong
+HANG = 10.0  # seconds after which a test that waits is wrong
 
 
 @dataclass

@@ -66,6 +66,6 @@ def embed(transport: Certificate | None) -> Iterator[Embed]:
         def start(*forms: web.app.Form, **limits: Any) -> Embedded:
             server = make_server(transport, forms, limits)
             stack.callback(server.close)
-            return Embedded(server, transport)
+            return Embedded(server, transport, stack)
 
         yield start

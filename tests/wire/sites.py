@@ -67,9 +67,10 @@ class Site:
 class Embedded:
     """A server without a thread and without a port: connections are adopted, and it turns when the test says so."""
 
-    def __init__(self, server: web.Server, certificate: Certificate | None) -> None:
+    def __init__(self, server: web.Server, certificate: Certificate | None, stack: ExitStack) -> None:
         self.server = server
         self.certificate = certificate
+        self.stack = stack  # what is closed at the end of the test
         self.fd = server.fileno()  # asked once, as another event loop would
 
     def has_work(self, timeout: float = 0) -> bool:
@@ -91,8 +92,12 @@ class Embedded:
     def pair(self) -> tuple[Peer, web.Connection]:
         """A raw client and the connection that serves it."""
         ours, theirs = socket.socketpair()
+        self.stack.callback(ours.close)
+        return Peer(ours, self.turn), self.adopt(theirs)
+
+    def adopt(self, sock: socket.socket) -> web.Connection:
         tls = None if self.certificate is None else web.TlsContext(self.certificate.cert, self.certificate.key)
-        return Peer(ours, self.turn), self.server.adopt(theirs, tls)
+        return self.server.adopt(sock, tls)
 
     @contextmanager
     def connect(self) -> Iterator[Peer]:
@@ -107,6 +112,17 @@ class Embedded:
 
     def closed(self, reason: str) -> int:
         return int(self.server.counters()["closed"][reason])
+
+
+@dataclass
+class Hits:
+    """A handler that counts: the paths of the requests that were run."""
+
+    paths: list[str] = field(default_factory=list)
+
+    def __call__(self, req: web.Request) -> str:
+        self.paths.append(req.path)
+        return "ran"
 
 
 def open_fds() -> int:

@@ -6,6 +6,7 @@ The time under test is small; every wait is a blocking read, which ends when the
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -130,30 +131,27 @@ def test_what_came_in_time_is_answered_by_a_server_that_is_late(embed: Embed) ->
 # -- bodies ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
+def test_bodies_that_do_not_come_are_408(serve: Serve) -> None:
+    site = serve(OK, ECHO, body_grace=0.1)
+    parts = [
         request("/", "POST", "Content-Length: 100\r\n"),
         request("/", "POST", "Content-Length: 100\r\n") + b"some of it",
         request("/", "POST", "Content-Length: 100\r\nExpect: 100-continue\r\n"),
+        request("/", "POST", "Transfer-Encoding: chunked\r\n"),
         request("/", "POST", "Transfer-Encoding: chunked\r\n") + b"5\r\nhel",
         request() + request("/", "POST", "Content-Length: 100\r\n") + b"some of it",
-    ],
-    ids=["none", "some", "expect", "chunked", "pipelined"],
-)
-def test_a_body_that_does_not_come_is_408(serve: Serve, part: bytes) -> None:
-    site = serve(OK, ECHO, body_grace=0.1)
-    peer = site.connect()
+    ]
+    peers = [site.connect() for _ in parts]
+    for peer, part in zip(peers, parts, strict=True):
+        peer.send(part)
     other = site.connect()
-    peer.send(part)
-    if part.startswith(b"GET"):
-        assert peer.answer().status == 200
-    if b"Expect" in part:
-        assert peer.head() == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert other.ask("/", "POST", body=b"body").body == b"body"  # nobody else waits
-    assert_408(peer)
-    peer.close()
-    site.await_closed("body_slow")
+    assert peers[2].head() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert peers[-1].answer().body == b"ok"
+    for peer in peers:
+        assert_408(peer)
+        peer.close()
+    site.await_closed("body_slow", len(parts))
     assert other.ask().status == 200
 
 
@@ -173,9 +171,9 @@ def test_a_body_that_trickles_in_is_408(serve: Serve) -> None:
     assert_408(peer)
 
 
-def test_a_body_at_the_minimum_rate_is_taken(serve: Serve) -> None:
+def test_a_body_at_the_minimum_rate_is_taken(serve_plain: Serve) -> None:
     """Three looks a second apart see more than the rate, though less than the whole body."""
-    peer = serve(ECHO, body_grace=0.1, body_min_rate=10, head_timeout=0.2, idle_timeout=0.2).connect()
+    peer = serve_plain(ECHO, body_grace=0.1, body_min_rate=10, head_timeout=0.2, idle_timeout=0.2).connect()
     peer.send(request("/", "POST", "Transfer-Encoding: chunked\r\n"))
     until = time.monotonic() + 2.5
     sent = 0
@@ -187,8 +185,8 @@ def test_a_body_at_the_minimum_rate_is_taken(serve: Serve) -> None:
     assert peer.answer().body == b"hello" * sent
 
 
-def test_no_minimum_rate(serve: Serve) -> None:
-    peer = serve(ECHO, body_grace=0.1, body_min_rate=0, head_timeout=0.2, idle_timeout=0.2).connect()
+def test_no_minimum_rate(serve_plain: Serve) -> None:
+    peer = serve_plain(ECHO, body_grace=0.1, body_min_rate=0, head_timeout=0.2, idle_timeout=0.2).connect()
     peer.send(request("/", "POST", "Content-Length: 5\r\n") + b"1234")
     peer.sock.settimeout(1.5)
     with pytest.raises(TimeoutError):
@@ -209,11 +207,9 @@ def test_who_does_not_read_an_answer_is_closed_while_others_go_on(serve: Serve) 
     while not site.closed("response_slow"):
         assert other.ask().status == 200
     got = 0
-    with pytest.raises((ConnectionError, AssertionError)):  # reset, or the end before all came: never complete
+    with suppress(ConnectionError):  # reset, or the end before all came: never complete
         while data := slow.receive():
             got += len(data)
-        assert slow.clean_end
-        assert got >= len(content)
     assert got < len(content)
     assert other.ask("/big", "POST").body == content
 
@@ -234,12 +230,11 @@ def test_who_reads_slowly_but_steadily_gets_all(serve: Serve) -> None:
     assert bytes(got) == content
 
 
-def test_a_pipelining_client_that_never_reads_is_held_and_closed(serve: Serve) -> None:
+def test_a_pipelining_client_that_never_reads_is_held_and_closed(serve_plain: Serve) -> None:
     """Its requests are not read any more once its answers wait: memory is bounded."""
-    hits = []
     content = b"x" * 100_000
-    site = serve(web.GET("/", lambda req: hits.append(1) or content), response_grace=0.1)
+    site = serve_plain(web.GET("/", lambda req: content), response_grace=0.1)
     peer = site.connect(receive_buffer=4096)
     peer.send(request() * 200)
     site.await_closed("response_slow")
-    assert len(hits) < 150
+    assert site.counter("requests") < 150

@@ -12,7 +12,7 @@ import pytest
 
 import web
 from tests.wire.clients import Peer, request
-from tests.wire.sites import Embed, Serve
+from tests.wire.sites import Embed, Hits, Serve
 
 TE = "Transfer-Encoding: chunked\r\n"
 SMUGGLED = request("/smuggled")
@@ -112,20 +112,6 @@ BAD: dict[str, tuple[bytes, int]] = {
 }
 
 
-class Hits:
-    """Counts what runs. ``/`` reads its body, ``/smuggled`` must never be reached."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-
-    def forms(self) -> list[web.app.Form]:
-        return [web.GET("*", self.handle), web.POST("*", self.handle)]
-
-    def handle(self, req: web.Request) -> str:
-        self.seen.append(req.path)
-        return "ran"
-
-
 def assert_refused(peer: Peer, status: int) -> None:
     """One answer, that says that it is the last, and the end: no reset, no second answer."""
     answer = peer.answer()
@@ -140,22 +126,22 @@ def assert_refused(peer: Peer, status: int) -> None:
 def hits() -> Iterator[Hits]:
     hits = Hits()
     yield hits
-    assert "/smuggled" not in hits.seen
+    assert "/smuggled" not in hits.paths
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_refused_and_nothing_is_smuggled(serve: Serve, hits: Hits, name: str) -> None:
     wire, status = BAD[name]
-    peer = serve(*hits.forms()).connect()
+    peer = serve(web.route(["GET", "POST"], "*", hits)).connect()
     assert peer.ask("/first").status == 200
     peer.send(wire + SMUGGLED)
     assert_refused(peer, status)
-    assert hits.seen == ["/first"]
+    assert hits.paths == ["/first"]
 
 
 def test_the_same_in_pieces(embed: Embed, hits: Hits) -> None:
     """However the bytes are cut: a verdict that depends on it is how two servers come to disagree."""
-    site = embed(*hits.forms())
+    site = embed(web.route(["GET", "POST"], "*", hits))
     for wire, status in BAD.values():
         with site.connect() as peer:
             for at in range(len(wire)):
@@ -163,22 +149,22 @@ def test_the_same_in_pieces(embed: Embed, hits: Hits) -> None:
                 site.settle()
             peer.send(SMUGGLED)
             assert_refused(peer, status)
-    assert hits.seen == []
+    assert hits.paths == []
 
 
 def test_pipelined_behind_good_requests(serve: Serve, hits: Hits) -> None:
-    site = serve(*hits.forms())
+    site = serve(web.route(["GET", "POST"], "*", hits))
     for name in ("length and coding", "two Hosts", "chunk size with plus", "LF ends a field"):
         wire, status = BAD[name]
         peer = site.connect()
         peer.send(request("/good") * 35 + wire + SMUGGLED)
         assert [peer.answer().body for _ in range(35)] == [b"ran"] * 35
         assert_refused(peer, status)
-        hits.seen.clear()
+        hits.paths.clear()
 
 
 def test_what_is_refused_is_counted(serve: Serve, hits: Hits) -> None:
-    site = serve(*hits.forms())
+    site = serve(web.route(["GET", "POST"], "*", hits))
     for wire, status in (BAD["two Hosts"], BAD["chunk size with plus"]):
         peer = site.connect()
         peer.send(wire)
