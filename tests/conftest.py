@@ -14,24 +14,28 @@ _core.abort_on_illegal_steps(True)
 
 
 def open_fds() -> dict[int, str]:
-    """The process's file descriptors and what they lead to."""
+    """The process's file descriptors and what they lead to, without the one that this listing takes."""
     folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
     found = {}
     for name in os.listdir(folder):
         try:
-            found[int(name)] = os.readlink(f"{folder}/{name}")
+            target = os.readlink(f"{folder}/{name}")
         except OSError:
-            found[int(name)] = "?"
+            continue  # the listing's own
+        if not target.endswith("/fd"):
+            found[int(name)] = target
     return found
 
 
 @pytest.fixture(autouse=True)
 def no_fd_is_left() -> Iterator[None]:
-    """Fails the test that leaves a socket, pipe, poller or file open."""
-    before = set(open_fds())
+    """Fails the test that leaves a socket, pipe, poller or file open, or that closes one which it did not open."""
+    before = open_fds()
     yield
-    left = {fd: target for fd, target in open_fds().items() if fd not in before}
-    if left:
+    if open_fds().keys() - before.keys():
         gc.collect()
-        left = {fd: target for fd, target in open_fds().items() if fd not in before and not target.endswith("/fd")}
+    after = open_fds()
+    left = {fd: target for fd, target in after.items() if fd not in before}
     assert not left, f"file descriptors left open: {left}"
+    gone = {fd: target for fd, target in before.items() if fd not in after}
+    assert not gone, f"file descriptors closed that were somebody else's: {gone}"

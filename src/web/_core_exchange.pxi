@@ -552,13 +552,13 @@ cdef void exchange_head_late(Loop loop, Connection c) noexcept nogil:
     """The head did not come in time: 408 where it had begun (RFC 9110 15.5.9), else an end without a word."""
     cdef Http1* http = c.http
     if http == NULL or http.in_at == http.in_end:
-        transport_finish(loop, c, CLOSE_HEAD_TIMEOUT)
-    else:
-        c.reason = CLOSE_HEAD_TIMEOUT
-        if answer_without_request(loop, http, 408, "the request's head came too slowly") < 0:
-            take_out(loop, c, CLOSE_NO_MEMORY)
-            return
-        exchange_write(loop, c)
+        transport_end(loop, c, CLOSE_HEAD_TIMEOUT)
+        return
+    c.reason = CLOSE_HEAD_TIMEOUT
+    if answer_without_request(loop, http, 408, "the request's head came too slowly") < 0:
+        take_out(loop, c, CLOSE_NO_MEMORY)
+        return
+    exchange_write(loop, c)
     settle(loop, c)
 
 

@@ -41,6 +41,8 @@ cdef extern from "poller.h" nogil:
 
     ctypedef struct web_poller:
         int fd
+        int timer_fd
+        int wake_fd
         int timer_due
         int woken
 

@@ -100,6 +100,11 @@ cdef void serve_lingering(Loop loop, Connection c) noexcept nogil:
         budget -= n
 
 
+cdef void serve_linger_end(Loop loop, Connection c) noexcept nogil:
+    """The peer did not end in time; what had made us end comes first among the reasons."""
+    take_out(loop, c, CLOSE_LINGER_TIMEOUT if c.reason <= CLOSE_DONE else <CloseReason>c.reason)
+
+
 cdef void answer_plaintext(Loop loop, Connection c) noexcept nogil:
     """Plain HTTP on a TLS port gets one readable answer in plain text. Legal only in PEEK: no SSL exists, and no byte
     of an application was ever meant for this connection. Anything else that is no ClientHello is closed without a
@@ -143,6 +148,13 @@ cdef void transport_finish(Loop loop, Connection c, CloseReason reason) noexcept
         return
     deadline_set(&loop.deadlines, &c.deadline, DEADLINE_LINGER, loop.now)
     serve_closing(loop, c)
+
+
+cdef void transport_end(Loop loop, Connection c, CloseReason reason) noexcept nogil:
+    """Says goodbye and closes at once: nothing is under way that the peer has yet to read, so there is nothing to
+    linger for."""
+    transport_finish(loop, c, reason)
+    take_out(loop, c, reason)
 
 
 cdef void take_out(Loop loop, Connection c, CloseReason reason) noexcept nogil:

@@ -81,7 +81,7 @@ cdef class Loop:
     cdef uint64_t accepted_total, accept_failures, requests, refused_requests, handshakes, bytes_received, bytes_sent
 
     def __cinit__(self):
-        self.poller.fd = -1
+        self.poller.fd = self.poller.timer_fd = self.poller.wake_fd = -1
         self.signal_fd = -1
         self.stop_grace = -1
 
@@ -322,8 +322,7 @@ cdef void loop_sweep(Loop loop) noexcept nogil:
         if (<Connection>item).transport < TRANSPORT_OPEN:
             take_out(loop, <Connection>item, CLOSE_STOPPED)
         elif (<Connection>item).transport == TRANSPORT_OPEN and not exchange_is_busy(<Connection>item):
-            transport_finish(loop, <Connection>item, CLOSE_STOPPED)
-            take_out(loop, <Connection>item, CLOSE_STOPPED)     # nothing of ours is under way: no need to linger
+            transport_end(loop, <Connection>item, CLOSE_STOPPED)
         item = following
 
 

@@ -91,10 +91,9 @@ cdef void turn_deadline(Loop loop, Deadline* due) noexcept nogil:
     elif due.kind == DEADLINE_HEAD:
         exchange_head_late(loop, <Connection>due.owner)
     elif due.kind == DEADLINE_IDLE:
-        transport_finish(loop, <Connection>due.owner, CLOSE_IDLE_TIMEOUT)
-        settle(loop, <Connection>due.owner)
+        transport_end(loop, <Connection>due.owner, CLOSE_IDLE_TIMEOUT)
     else:
-        take_out(loop, <Connection>due.owner, CLOSE_LINGER_TIMEOUT)
+        serve_linger_end(loop, <Connection>due.owner)
 
 
 cdef void turn_serve(Loop loop) noexcept nogil:
