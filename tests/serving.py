@@ -74,6 +74,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": source, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "error"}
 
 
+def foreign_environment() -> dict[str, str]:
+    """The environment of a program that is not Python: a sanitizer that was loaded into us is none of its business."""
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+
+
 class Process:
     """A Python program of its own. ``line()`` reads what it prints, ``finish()`` waits for its end."""
 

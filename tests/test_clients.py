@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import web
-from tests.serving import PATIENCE, body, connect, get, read_all
+from tests.serving import PATIENCE, body, connect, foreign_environment, get, read_all
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
@@ -34,6 +34,10 @@ def about(req: web.Request) -> dict[str, object]:
         "sum": sum(req.body),
         "headers": {name.lower(): value for name, value in req.headers.items()},
     }
+
+
+def run(command: list[str], data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(command, input=data, capture_output=True, timeout=2 * PATIENCE, env=foreign_environment())
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Site:
             *trust,
             *arguments,
         ]
-        done = subprocess.run(command, input=data, capture_output=True, timeout=2 * PATIENCE)
+        done = run(command, data)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -104,7 +108,7 @@ def test_curl_get(site: Site) -> None:
 
 @needs_curl
 def test_curl_http_1_0(site: Site) -> None:
-    answer = site.curl("--http1.0", "--include", site.url + "/about")
+    answer = site.curl("--http1.0", "--include", site.url + "/about")  # under TLS it offers ALPN http/1.0
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert json.loads(body(answer))["version"] == "1.0"
     assert b"\r\nTransfer-Encoding:" not in answer
@@ -164,7 +168,7 @@ def test_curl_keeps_the_connection(site: Site) -> None:
 def test_curl_refuses_a_certificate_that_it_does_not_know(pair: tuple[str, str]) -> None:
     server = web.defserver_tls("127.0.0.1", 0, *pair, web.GET("/", lambda req: "hello"))
     with server.running() as s:
-        done = subprocess.run(["curl", "--silent", "--noproxy", "*", s.url], capture_output=True, timeout=PATIENCE)
+        done = run(["curl", "--silent", "--noproxy", "*", s.url])
         assert done.returncode == 60
         assert Site(s, s.url, s.port, pair[0]).curl(s.url) == b"hello"
 
@@ -174,7 +178,7 @@ def test_curl_refuses_a_certificate_that_it_does_not_know(pair: tuple[str, str])
 
 def s_client(port: int, cert: str, text: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-CAfile", cert, "-verify_return_error"]
-    return subprocess.run([*command, *arguments], input=text, capture_output=True, timeout=PATIENCE)
+    return run([*command, *arguments], text)
 
 
 @needs_openssl

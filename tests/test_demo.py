@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import web
-from tests.serving import PATIENCE, Process, process
+from tests.serving import PATIENCE, Process, foreign_environment, process
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
@@ -34,6 +34,7 @@ def run(command: list[str], cwd: Path) -> str:
         capture_output=True,
         text=True,
         timeout=2 * PATIENCE,
+        env=foreign_environment(),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

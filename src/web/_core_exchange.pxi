@@ -455,6 +455,7 @@ cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
     if head == NULL:    # the whole request lies in the input
         head = http.in_data + http.in_at - http.body_len - http.head_len
     stream_step(http, STREAM_HANDLER)
+    deadline_clear(&loop.deadlines, &c.deadline)        # the answer is not judged by how the body came
     request.bind(c, head, &http.head, http.body, http.body_len)
     try:
         if http.refused:
@@ -467,21 +468,29 @@ cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
         c.requests += 1
         result = answer_write(loop, c, request, response)
     except (KeyboardInterrupt, SystemExit):
-        request.detach()
+        request_part(loop, request)
         take_out(loop, c, CLOSE_HANDLER)
         raise
     except BaseException:           # no memory, say: nothing that can be answered, and no reason to stop serving others
         tell_unraisable(_current_exception())
-        request.detach()
+        request_part(loop, request)
         return WEB_FAILED
-    if Py_REFCNT(request) == 1:
-        request.unbind()
-        loop.request = request
-    else:
-        request.detach()    # somebody kept it: it takes its bytes with it
+    request_part(loop, request)
     request_free(http)
     stream_step(http, STREAM_HEAD)
     return result
+
+
+cdef void request_part(Loop loop, Request request) noexcept:
+    """The exchange's memory goes: the request returns to the loop, or takes copies with it where somebody kept it."""
+    if Py_REFCNT(request) == 1:
+        request.unbind()
+        loop.request = request
+        return
+    try:
+        request.detach()
+    except MemoryError:
+        request.unbind()            # better no bytes than those of a later request
 
 
 # -- writing and settling (no GIL) -----------------------------------------------------------------------------------

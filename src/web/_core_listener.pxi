@@ -101,6 +101,7 @@ cdef Connection adopt_fd(Loop loop, int* fd, const web_address* peer, TlsContext
         c.transport = TRANSPORT_PEEK
     c.peer_address = peer[0]
     c.fd = web_detach_fd(fd)
+    web_no_delay(c.fd, &c.peer_address)
     loop_take_in(loop, c, DEADLINE_HEAD if context is None else DEADLINE_HANDSHAKE)
     return c
 

@@ -18,6 +18,7 @@ cdef extern from "conn_helpers.h" nogil:
     int64_t web_monotonic_ns()
     int64_t web_unix_seconds()
     int web_prepare_fd(int fd)
+    void web_no_delay(int fd, const web_address* peer)
     int web_accept(int listener, web_address* peer)
     int web_socket_address(int fd, int peer, web_address* out)
     Py_ssize_t web_recv(int fd, void* to, size_t count)

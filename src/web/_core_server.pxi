@@ -147,6 +147,8 @@ cdef class Loop:
         cdef Connection c
         cdef Connection holder
         self.check_usable()
+        if self.stopping or self.stop_asked:
+            raise RuntimeError("the server is stopping: it takes no more connections")
         holder = Connection.plain(sock)     # owns the fd until the loop does
         self.now = web_monotonic_ns()
         c = adopt_fd(self, &holder.fd, &holder.peer_address, context)
@@ -187,9 +189,9 @@ cdef class Loop:
             turn_call(self)
             with nogil:
                 turn_finish(self)
+        finally:
             loop_bury(self)
             turn_arm(self)
-        finally:
             self.running = False
 
     def run(self):
@@ -352,7 +354,6 @@ cdef void loop_free(Loop loop) noexcept:
     PyMem_RawFree(loop.in_arena)
     PyMem_RawFree(loop.out_arena)
     loop.in_arena = loop.out_arena = NULL
-    if loop.is_open:
-        sources_close(&loop.sources)
-        web_poller_close(&loop.poller)
-        loop.is_open = False
+    sources_close(&loop.sources)
+    web_poller_close(&loop.poller)
+    loop.is_open = False

@@ -429,7 +429,8 @@ cdef unsigned char http_version(const unsigned char* name, unsigned int length) 
 
 cdef int on_alpn(SSL* ssl, const unsigned char** out, unsigned char* out_length, const unsigned char* offered,
                  unsigned int offered_length, void* data) noexcept nogil:
-    """Takes http/1.1 where it is offered, else http/1.0; no overlap is fatal: no_application_protocol (RFC 7301, 3.2)."""
+    """Takes http/1.1 where it is offered, else http/1.0; no overlap is fatal, no_application_protocol (RFC 7301, 3.2).
+    """
     cdef unsigned int at = 0, length
     cdef unsigned char version, best = 0
     while at < offered_length:

@@ -140,10 +140,10 @@ cdef int turn_call(Loop loop) except -1:
             loop.answered_first = item
             if not (<Connection>item).marks & MARK_GONE:
                 raised = call_exchange(loop, <Connection>item, raised)
-            if loop.call_first != NULL and web_monotonic_ns() > until:
+            loop.now = web_monotonic_ns()       # what is set from here on does not count from before a slow handler
+            if loop.call_first != NULL and loop.now > until:
                 with nogil:     # handlers are slow: what is answered does not wait for the rest of them
                     turn_finish(loop)
-                    loop.now = web_monotonic_ns()
                 until = loop.now + CALL_BUDGET
     if loop.garbage != NULL or loop.gone_first != NULL:
         loop_bury(loop)

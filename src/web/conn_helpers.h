@@ -129,7 +129,13 @@ static inline void web_read_address(const struct sockaddr_storage *from, web_add
     }
 }
 
-/* Takes one waiting connection. The new fd is non-blocking, close-on-exec, without delay. -1: errno says why. */
+/* Answers are written whole: waiting for more to send only delays them. */
+static inline void web_no_delay(int fd, const web_address *peer) {
+    int one = 1;
+    if (peer->family != 0) (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
+/* Takes one waiting connection. The new fd is non-blocking and close-on-exec. -1: errno says why. */
 static inline int web_accept(int listener, web_address *peer) {
     struct sockaddr_storage from;
     socklen_t size = sizeof from;
@@ -142,10 +148,6 @@ static inline int web_accept(int listener, web_address *peer) {
 #endif
     if (fd < 0) return -1;
     web_read_address(&from, peer);
-    if (peer->family != 0) { /* answers are written whole: waiting for more to send only delays them */
-        int one = 1;
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    }
     return fd;
 }
 

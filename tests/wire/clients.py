@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-HANG = 10.0  # seconds after which a test that waits is wrong
+HANG = 20.0  # seconds after which a test that waits is wrong
 
 
 @dataclass

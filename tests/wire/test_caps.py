@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import web
-from tests.wire.clients import HANG, Peer, TlsPeer, request
+from tests.wire.clients import HANG, Peer, TlsPeer, eventually, request
 from tests.wire.sites import Serve, Site
 
 OK = web.GET("*", lambda req: "ok")
@@ -21,10 +21,9 @@ def crowd(site: Site, count: int, source: str = "127.0.0.1") -> list[Peer]:
     """Silent clients, all accepted, in order."""
     before = site.counter("accepted")
     found = []
-    for i in range(count):
+    for _ in range(count):
         found.append(site.raw(source))
-        while site.counter("accepted") < before + i + 1:
-            pass
+        eventually(lambda: site.counter("accepted") > before + len(found) - 1, "it is accepted")
     return found
 
 
@@ -128,8 +127,7 @@ def test_a_head_that_is_half_sent_makes_room(serve: Serve) -> None:
     first, second = site.connect(), site.connect()
     assert first.ask().status == second.ask().status == 200
     second.send(request()[:10])
-    while site.counter("unfinished") == 0:
-        pass
+    eventually(lambda: site.counter("unfinished") == 1, "the head has begun")
     assert site.connect("127.0.0.2").ask().status == 200
     assert ended(second)
     assert first.ask().status == 200
