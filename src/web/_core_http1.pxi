@@ -257,17 +257,19 @@ cdef Py_ssize_t _http1_target_and_version(Http1Head* h, const unsigned char* dat
             return HTTP1_MORE
         if data[at] == c' ':
             break
-        if data[at] == c'?':
+        if data[at] == c'%' and query:          # typed so, a browser sends it so, and nothing is routed by a query
+            at += 1
+        elif data[at] == c'?':
             query = at + 1
             allowed = HTTP1_QUERY
             at += 1
         elif data[at] == c'%':
             if ((end - at > 1 and not HTTP1_CLASS[data[at + 1]] & HTTP1_HEX)
                     or (end - at > 2 and not HTTP1_CLASS[data[at + 2]] & HTTP1_HEX)):
-                return _http1_fail(h, 400, b"'%' without two hexadecimal digits in the target")
+                return _http1_fail(h, 400, b"'%' without two hexadecimal digits in the path")
             if end - at < 3:
                 return HTTP1_MORE
-            if allowed == HTTP1_PATH and data[at + 1] == c'0' and data[at + 2] == c'0':
+            if data[at + 1] == c'0' and data[at + 2] == c'0':
                 return _http1_fail(h, 400, b"NUL (%00) in the path")
             at += 3
         elif data[at] == c'\r' or data[at] == c'\n':

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.tls.peer import STEPS, Files, connect, opened, shake_hands, shrink, state
+from tests.serving import foreign_environment
 from web import Connection, Plain, Tls, TlsError
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -234,7 +235,13 @@ def test_renegotiation_is_refused(files: Files) -> None:
     """RFC 5246, 7.2.2: a warning alert no_renegotiation; nothing is negotiated again."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         command = ["openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{listener.getsockname()[1]}"]
-        client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        client = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=foreign_environment(),
+        )
         assert client.stdin
         accepted, _ = listener.accept()
         connection = Connection.tls(accepted, files.context())
