@@ -101,6 +101,7 @@ asan fuzz:
 else
 asan: $(CORE) build/asan/built$(EXT_SUFFIX) $(VENV)/.group-test
 	@$(call copy,asan)
+	tools/run_leaks.sh $(PY)
 	tools/run_asan.sh $(PY) $(ARGS)
 
 fuzz: $(VENV)/.group-build

@@ -18,8 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from tests.tls.peer import connect, shake_hands
 from tests.serving import foreign_environment
+from tests.tls.peer import connect, shake_hands
 from web import Connection, TlsContext, _core, dev_certificate
 
 
@@ -188,9 +188,7 @@ def test_curl_accepts_it(tmp_path: Path, host: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://{host}:{listener.getsockname()[1]}/"
         command = ["curl", "-sS", "--ipv4", "--max-time", "50", "--noproxy", "*", "--cacert", cert, url]
-        client = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=foreign_environment()
-        )
+        client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=foreign_environment())
         accepted, _ = listener.accept()
         connection = Connection.tls(accepted, context)
         serve_one(connection)

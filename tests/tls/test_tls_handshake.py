@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tls.peer import STEPS, Files, connect, opened, shake_hands, shrink, state
 from tests.serving import foreign_environment
+from tests.tls.peer import STEPS, Files, connect, opened, shake_hands, shrink, state
 from web import Connection, Plain, Tls, TlsError
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]

@@ -1,0 +1,131 @@
+"""What a server does in its life, for a leak checker to look at: ``make asan`` runs it under LeakSanitizer.
+
+Plain and TLS connections over socket pairs: answers small, large and from a file, errors, kept requests, handshakes
+that fail, peers that leave at each point. A program, not a test: LeakSanitizer looks when a process ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import socket
+import ssl
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import web
+
+ROUNDS = 5
+GET = "GET {} HTTP/1.1\r\nHost: a\r\n\r\n"
+kept: list[web.Request] = []
+
+
+def keep(req: web.Request) -> str:
+    """Holds the last few requests beyond their answers."""
+    kept.append(req)
+    del kept[:-3]
+    return req.path
+
+
+def fail(req: web.Request) -> str:
+    """Raises."""
+    raise ValueError(req.path)
+
+
+def requests() -> list[bytes]:
+    """What clients send: whole, wrong, and unfinished."""
+    post = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000
+    chunked = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    paths = ("/keep", "/fail", "/large", "/file", "/gone", "/nowhere")
+    return [
+        *(GET.format(path).encode() for path in paths),
+        GET.format("/keep").encode() * 40,
+        post,
+        post[:5000],
+        chunked,
+        chunked[:-7],
+        b"GET / HT",
+        b"nonsense\r\n\r\n",
+        GET.format("/keep").encode() + b"GET /next",
+        b"",
+    ]
+
+
+def drain(client: socket.socket, server: web.Server, received: ssl.MemoryBIO | None = None) -> None:
+    """Lets the server do what is ready, and takes what it sends."""
+    for _ in range(40):
+        server.run_once(0)
+        with suppress(BlockingIOError, ConnectionResetError):
+            data = client.recv(1 << 20)
+            if received is not None:
+                received.write(data)
+
+
+def plain(server: web.Server, data: bytes, half: bool) -> None:
+    """One plain connection."""
+    ours, client = socket.socketpair()
+    with client:
+        client.setblocking(False)
+        server.adopt(ours)
+        with suppress(BlockingIOError):
+            client.send(data)
+        if half:
+            client.shutdown(socket.SHUT_WR)
+        drain(client, server)
+
+
+def tls(server: web.Server, context: web.TlsContext, trusting: ssl.SSLContext, data: bytes, steps: int) -> None:
+    """One TLS connection that leaves after so many steps of its handshake."""
+    ours, client = socket.socketpair()
+    received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = trusting.wrap_bio(received, sent, server_hostname="localhost")
+    with client:
+        client.setblocking(False)
+        server.adopt(ours, context)
+        for _ in range(steps):
+            with suppress(ssl.SSLWantReadError):
+                session.do_handshake()
+                session.write(data[:50_000] or b"G")
+            with suppress(BlockingIOError):
+                client.send(sent.read())
+            drain(client, server, received)
+
+
+def main() -> None:
+    """The life of a server."""
+    logging.getLogger("web").setLevel(logging.CRITICAL + 1)
+    with tempfile.TemporaryDirectory() as folder:
+        cert, key = web.dev_certificate(folder)
+        context, trusting = web.TlsContext(cert, key), ssl.create_default_context(cafile=cert)
+        file = Path(folder, "file.bin")
+        file.write_bytes(b"f" * 300_000)
+        app = web.App(
+            web.GET("/keep", keep),
+            web.GET("/fail", fail),
+            web.GET("/large", lambda req: b"l" * 300_000),
+            web.GET("/file", lambda req: web.Response.file(file)),
+            web.GET("/gone", lambda req: web.Response.file(folder + "/gone")),
+            web.POST("/echo", lambda req: req.body),
+            web.after(lambda req, params, resp: resp.with_header("X-After", "yes")),
+        )
+        for _ in range(ROUNDS):
+            server = web.Server(app, "127.0.0.1", 0)
+            for data in requests():
+                plain(server, data, half=False)
+                plain(server, data, half=True)
+                for steps in range(4):
+                    tls(server, context, trusting, data, steps)
+            server.stop(0)
+            server.run_once(0)
+            server.close()
+    kept.clear()
+    malloc = ctypes.CDLL(None).malloc  # lost at once: the report shows that somebody looked
+    malloc.restype = None
+    malloc(12345)
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(0)
