@@ -1,35 +1,73 @@
-"""The application under test: GET / answers 13 bytes of text from a Python handler, GET /file sends a file.
+"""The application under test: every handler is Python, every answer a Response. Runs until SIGTERM.
 
-Limits that are not named on the command line keep their defaults. Runs until SIGTERM.
+| request | answer |
+|---|---|
+| GET / | 13 bytes of text |
+| GET /users/:id | the captured text |
+| GET /json | a small object, encoded for each request |
+| POST /upload | the length of the body that was received |
+| GET /file | one file (`--file`) |
+| GET /static/NAME | a file of a folder (`--folder`) |
+
+`--routes` registers that many others before them, `--hooks` that many before hooks which let all pass. Limits that are
+not named on the command line keep their defaults.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import web
+
+if TYPE_CHECKING:
+    from web.app import Form
 
 
 def hello(request: web.Request) -> web.Response:
     return web.Response.text("Hello, World!")
 
 
+def user(request: web.Request) -> web.Response:
+    return web.Response.text(request.params["id"])
+
+
+def small_object(request: web.Request) -> web.Response:
+    return web.Response.json({"id": 42, "name": "Ada Lovelace", "tags": ["engine", "notes"]})
+
+
+def upload(request: web.Request) -> web.Response:
+    return web.Response.text(str(len(request.body)))
+
+
+def pass_on(request: web.Request) -> None:
+    return None
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--cert", help="certificate chain file: serve HTTPS")
     parser.add_argument("--key", help="private key file")
     parser.add_argument("--file", type=Path, help="what GET /file sends")
+    parser.add_argument("--folder", type=Path, help="what is under /static")
+    parser.add_argument("--routes", type=int, default=0, help="further routes")
+    parser.add_argument("--hooks", type=int, default=0, help="before hooks")
     parser.add_argument("--handshake-timeout", type=float, help="seconds")
     parser.add_argument("--handshakes", type=int, help="cap of unfinished handshakes")
     parser.add_argument("--connections", type=int, help="cap of connections")
     parser.add_argument("--idle-timeout", type=float, help="seconds")
     args = parser.parse_args()
 
-    forms = [web.GET("/", hello)]
+    hooks = [web.before(pass_on) for _ in range(args.hooks)]
+    routes = [web.GET(f"/routes/{number}", hello) for number in range(args.routes)]
+    routes += [web.GET("/", hello), web.GET("/users/:id", user), web.GET("/json", small_object)]
+    routes.append(web.POST("/upload", upload))
     if args.file:
-        forms.append(web.GET("/file", lambda request: web.Response.file(args.file)))
+        routes.append(web.GET("/file", lambda request: web.Response.file(args.file)))
+    folders = [web.static(args.folder, at="/static")] if args.folder else []
+    forms: list[Form] = [*hooks, *routes, *folders]
     named = {
         "handshake_timeout": args.handshake_timeout,
         "handshakes": args.handshakes,

@@ -1,7 +1,8 @@
 """What every benchmark here needs: processes that cannot outlive the run, one core each, and what /proc says of them.
 
-Owner of each process is the ExitStack it was started on: closing the stack kills the process. A benchmark that is
-killed itself takes them along by PR_SET_PDEATHSIG. Everything listens on 127.0.0.1 and connects to 127.0.0.0/8.
+Owner of each process is the ExitStack it was started on: closing the stack ends the process and what it started (it
+leads a process group). A benchmark that is killed itself takes its children along by PR_SET_PDEATHSIG. Everything
+listens on 127.0.0.1 and connects to 127.0.0.0/8.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 BENCH = Path(__file__).resolve().parent
 REFERENCE = BENCH / "reference"
 PR_SET_PDEATHSIG = 1
 BUSY = 0.5  # load average of the last minute above which a run begins with a warning
-TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+CPUCLOCK_SCHED = 2  # linux/posix-timers.h: the clock of a whole process by scheduler time, in nanoseconds
 
 
 class BenchError(Exception):
@@ -86,9 +87,20 @@ def need_tool(name: str, package: str) -> str:
 
 
 class Process:
-    """A child process on one core. Standard output goes to an unnamed file, so it never blocks on a full pipe."""
+    """A child process on one core. It leads a process group (not a session: that would be a scheduling group too).
 
-    def __init__(self, stack: contextlib.ExitStack, command: Sequence[str], core: int) -> None:
+    Standard output, with `quiet` errors too, goes to an unnamed file, so it never blocks on a full pipe.
+    """
+
+    def __init__(
+        self,
+        stack: contextlib.ExitStack,
+        command: Sequence[str],
+        core: int,
+        *,
+        environment: dict[str, str] | None = None,
+        quiet: bool = False,
+    ) -> None:
         prctl = ctypes.CDLL(None, use_errno=True).prctl
         parent = os.getpid()
 
@@ -106,21 +118,49 @@ class Process:
                 preexec_fn=in_child,  # noqa: PLW1509 - the benchmarks have one thread
                 stdin=subprocess.DEVNULL,
                 stdout=self.output,
+                stderr=subprocess.STDOUT if quiet else None,
+                env=None if environment is None else os.environ | environment,
+                process_group=0,
             )
         except OSError as error:
             raise BenchError(f"cannot start {self.command}: {error}") from error
         self.pid = self.popen.pid
         stack.callback(self.stop)
 
+    def signal_group(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[None]:
+        """Within it the group runs, after it stands still: what it does when idle is in nobody else's figures."""
+        self.signal_group(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.signal_group(signal.SIGSTOP)
+
     def stop(self) -> None:
-        """SIGTERM, and after 3 s SIGKILL."""
+        """SIGTERM, and after 3 s SIGKILL; SIGKILL at once for what it started and left behind."""
         if self.running():
             self.popen.terminate()
+            self.signal_group(signal.SIGCONT)
             try:
                 self.popen.wait(3)
             except subprocess.TimeoutExpired:
                 self.popen.kill()
                 self.popen.wait()
+        for pid in group_members(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def cpu_seconds(self) -> float:
+        """User and system time of it and of every process of its group."""
+        total = 0.0
+        for pid in group_members(self.pid):
+            with contextlib.suppress(OSError):  # one that ended meanwhile
+                total += cpu_seconds(pid)
+        return total
 
     def running(self) -> bool:
         return self.popen.poll() is None
@@ -150,7 +190,8 @@ class Process:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if not self.running():
-                raise BenchError(f"{self.command} ended with status {self.popen.returncode} before it listened")
+                said = f": {self.text().strip()[-300:]}" if self.text().strip() else ""
+                raise BenchError(f"{self.command} ended with status {self.popen.returncode} before it listened{said}")
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 return
             time.sleep(0.02)
@@ -222,6 +263,9 @@ class AppOptions:
     handshakes: int | None = None
     connections: int | None = None
     idle_timeout: float | None = None
+    folder: Path | None = None
+    routes: int | None = None
+    hooks: int | None = None
 
 
 def app_command(port: int, options: AppOptions, template: str | None = None) -> list[str]:
@@ -267,9 +311,20 @@ def answer_length(data: bytes) -> int | None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of all threads of a process (proc(5), fields 14 and 15 of stat), in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """User and system time of all threads of a process, ended ones too, in seconds (clock_getcpuclockid(3))."""
+    return time.clock_gettime_ns((~pid << 3) | CPUCLOCK_SCHED) / 1e9
+
+
+def group_members(group: int) -> list[int]:
+    """The processes of a process group (proc(5), field 5 of stat)."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+                if int(fields[2]) == group and fields[0] != "Z":
+                    found.append(int(entry))
+    return found
 
 
 def memory(pid: int) -> dict[str, int]:
@@ -308,7 +363,7 @@ def machine() -> dict[str, str]:
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "cpu": f"{model}, {os.cpu_count()} cores",
         "kernel": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
         "openssl": ssl.OPENSSL_VERSION,
     }
 

@@ -1,1 +1,1 @@
-"""Load comparison of this server with the C reference server."""
+"""Load comparison of this server with others: run.py."""

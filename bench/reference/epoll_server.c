@@ -6,7 +6,8 @@
  * A connection is: the end-of-head characters seen so far, the bytes still owed, and the SSL. Because all answers are equal,
  * what is owed is a number, not a buffer: the next byte to send is at (-owed mod length) of a block of repeated answers.
  *
- *   epoll_server -p PORT [-a ANSWER_FILE] [-c CERT -k KEY [-t TICKETS] [-r]]     cc -O2 [-DWITH_TLS ... -lssl -lcrypto]
+ *   epoll_server -p PORT [-a ANSWER_FILE] [-b BODY_BYTES] [-c CERT -k KEY [-t TICKETS] [-r]]     cc -O2 [-DWITH_TLS ... -lssl -lcrypto]
+ *     -b: that many bytes of body follow each head; they are read and dropped.
  *     -r: SSL_MODE_RELEASE_BUFFERS (costs time, saves memory). SIGUSR1 prints "heap BYTES", what malloc has handed out.
  */
 #define _GNU_SOURCE
@@ -28,13 +29,14 @@
 static SSL_CTX *tls;
 #endif
 
-enum { EVENTS = 256, READ_BYTES = 16384, BLOCK_BYTES = 16384, END = 0, WAIT = -1 };
+enum { EVENTS = 256, READ_BYTES = 65536, BLOCK_BYTES = 16384, END = 0, WAIT = -1 };
 
 typedef struct {
     int fd;
     unsigned int matched; /* how many characters of "\r\n\r\n" the bytes so far end with */
     unsigned int interest;
     size_t owed;
+    size_t body; /* bytes still to come of the body that is being received */
 #ifdef WITH_TLS
     SSL *ssl;
     int ended; /* the peer said close_notify: only then is it answered by ours */
@@ -45,7 +47,7 @@ static const char DEFAULT_ANSWER[] =
     "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 13\r\n"
     "Date: Mon, 23 Nov 2026 12:00:00 GMT\r\nServer: reference\r\n\r\nHello, World!";
 static char *block; /* whole answers, repeated to about BLOCK_BYTES */
-static size_t block_len, answer_len;
+static size_t block_len, answer_len, body_len;
 static char in[READ_BYTES];
 static int ep, listener;
 static volatile sig_atomic_t heap_asked;
@@ -122,17 +124,33 @@ static ssize_t conn_send(Conn *c, const char *data, size_t len) {
 /* Requests that end within in[0:n]. */
 static size_t count_requests(Conn *c, size_t n) {
     static const char end[] = "\r\n\r\n";
-    const char *p = in, *stop = in + n, *hit;
+    const char *p = in, *stop = in + n;
     size_t found = 0;
-    while (p < stop && c->matched) { /* a head's end may be split between two reads */
-        if (*p != end[c->matched]) c->matched = *p == '\r';
-        else if (++c->matched == 4) found++, c->matched = 0;
-        p++;
-    }
-    while ((hit = memmem(p, (size_t)(stop - p), end, 4))) found++, p = hit + 4;
-    if (p < stop) {
-        for (c->matched = stop - p < 3 ? (unsigned int)(stop - p) : 3; c->matched; c->matched--)
-            if (!memcmp(stop - c->matched, end, c->matched)) break;
+    while (p < stop) {
+        size_t left = (size_t)(stop - p);
+        if (c->body) { /* its last byte ends the request */
+            size_t some = c->body < left ? c->body : left;
+            p += some, c->body -= some;
+            found += !c->body;
+            continue;
+        }
+        if (c->matched) { /* a head's end may be split between two reads */
+            if (*p != end[c->matched]) c->matched = *p == '\r';
+            else c->matched++;
+            p++;
+            if (c->matched < 4) continue;
+            c->matched = 0;
+        } else {
+            const char *hit = memmem(p, left, end, 4);
+            if (!hit) {
+                for (c->matched = left < 3 ? (unsigned int)left : 3; c->matched; c->matched--)
+                    if (!memcmp(stop - c->matched, end, c->matched)) break;
+                return found;
+            }
+            p = hit + 4;
+        }
+        c->body = body_len;
+        found += !body_len;
     }
     return found;
 }
@@ -236,9 +254,10 @@ static void load_tls(const char *cert, const char *key, int tickets, int release
 int main(int argc, char **argv) {
     const char *cert = NULL, *key = NULL, *answer = NULL;
     int port = 0, tickets = -1, release = 0, one = 1;
-    for (int o; (o = getopt(argc, argv, "p:a:c:k:t:r")) != -1;) {
+    for (int o; (o = getopt(argc, argv, "p:a:b:c:k:t:r")) != -1;) {
         if (o == 'p') port = atoi(optarg);
         else if (o == 'a') answer = optarg;
+        else if (o == 'b') body_len = strtoul(optarg, NULL, 10);
         else if (o == 'c') cert = optarg;
         else if (o == 'k') key = optarg;
         else if (o == 't') tickets = atoi(optarg);

@@ -12,7 +12,8 @@ cdef enum:
     DEADLINE_LINGER = 4         # CLOSING and LINGERING
     DEADLINE_PAUSE = 5          # a listener that ran out of fds tries again
     DEADLINE_STOP = 6           # the server stops: what is left is aborted
-    DEADLINE_KINDS = 7
+    DEADLINE_TRIM = 7           # a wave of connections has passed: its memory is given back to the system
+    DEADLINE_KINDS = 8
     DEADLINE_NONE = 255
 
 cdef struct Deadline:
@@ -24,9 +25,9 @@ cdef struct Deadline:
     bint is_set
 
 cdef struct Deadlines:
-    Deadline* first[7]
-    Deadline* last[7]
-    int64_t duration[7]         # ns
+    Deadline* first[8]
+    Deadline* last[8]
+    int64_t duration[8]         # ns
     int64_t timer_at            # when the poller's timer runs out; 0: it is not set
 
 

@@ -17,7 +17,7 @@ cdef enum:
     IN_ARENA = 1 << 20
     HTTP_POOL = 256
     HANDSHAKE_BUDGET = 2000000  # ns of handshakes in one turn: requests that are ready do not wait longer for crypto
-    TRIM_AFTER = 256            # connections that went: then their memory is given back to the system
+    TRIM_AFTER = 64             # connections that went: then their memory is given back to the system
     LATE = 250000000            # ns after its time at which a deadline tells of a slow loop, not of a slow peer
     CALL_BUDGET = 1000000       # ns of handlers before answers that are ready are sent
 
@@ -65,6 +65,7 @@ cdef class Loop:
     cdef unsigned int count
     cdef unsigned int late_turns
     cdef unsigned int peak      # of count, since memory was last given back
+    cdef Deadline trim
     cdef Accepted[64] accepted  # ACCEPT_BATCH
     cdef int accepted_count
     cdef char[128] stamp        # STAMP_SIZE
@@ -111,6 +112,7 @@ cdef class Loop:
         self.deadlines.duration[DEADLINE_IDLE] = <int64_t>(limits.idle_timeout * second)
         self.deadlines.duration[DEADLINE_LINGER] = <int64_t>(limits.linger_timeout * second)
         self.deadlines.duration[DEADLINE_PAUSE] = <int64_t>(second / 4)
+        self.deadlines.duration[DEADLINE_TRIM] = <int64_t>second
         self.stop_deadline.owner = <void*>self
         self.pid = getpid()
         self.now = web_monotonic_ns()

@@ -81,6 +81,10 @@ cdef void turn_deadline(Loop loop, Deadline* due) noexcept nogil:
     if due.kind == DEADLINE_PAUSE:
         listener_watch(loop, <Listener>due.owner, True)
         return
+    if due.kind == DEADLINE_TRIM:
+        loop.peak = loop.count
+        web_trim_memory()
+        return
     if due.kind == DEADLINE_STOP:
         loop_end_all(loop, CLOSE_STOPPED)
         return
@@ -185,9 +189,8 @@ cdef void turn_finish(Loop loop) noexcept nogil:
             settle(loop, <Connection>item)
     if loop.stopping and not loop.swept and loop.ready_first == NULL:
         loop_sweep(loop)
-    if loop.peak > 2 * loop.count + TRIM_AFTER:     # a wave has passed, of an attack perhaps
-        loop.peak = loop.count
-        web_trim_memory()
+    if loop.peak > 2 * loop.count + TRIM_AFTER and not loop.trim.is_set:
+        deadline_set(&loop.deadlines, &loop.trim, DEADLINE_TRIM, loop.now)
 
 
 # -- the lists -------------------------------------------------------------------------------------------------------
