@@ -52,7 +52,9 @@ test: $(CORE) $(VENV)/.group-test
 	$(PY) -m pytest --benchmark-disable $(ARGS)
 
 bench: $(CORE) $(VENV)/.group-test
-	$(PY) -m pytest bench/micro $(ARGS)
+	$(PY) -m pytest bench/micro --benchmark-max-time=0.2 --benchmark-min-rounds=3 --benchmark-disable-gc \
+	    --benchmark-columns=min,median,iqr,rounds,iterations --benchmark-sort=name $(ARGS)
+	$(PY) bench/compare_instructions.py $(BENCH_OPTIONS)
 
 lint: $(CORE) $(VENV)/.group-lint
 	$(PY) -m ruff check

@@ -7,6 +7,7 @@ request to Python, its fields included; in the group `in C` the parts run alone,
 one run only.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -14,56 +15,15 @@ import httptools
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.micro.messages import BROWSER, CHUNKED, CURL, HEADERS, PIECES, REQUESTS
 from web.hotpath import ChunkedDecoder, RequestParser, response_head, response_head_repeat
 
-BROWSER = (
-    b"GET /products/list?page=2&sort=price HTTP/1.1\r\n"
-    b"Host: shop.example.com\r\n"
-    b"Connection: keep-alive\r\n"
-    b'sec-ch-ua: "Chromium";v="130", "Not?A_Brand";v="99"\r\n'
-    b"sec-ch-ua-mobile: ?0\r\n"
-    b'sec-ch-ua-platform: "Linux"\r\n'
-    b"Upgrade-Insecure-Requests: 1\r\n"
-    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 "
-    b"Safari/537.36\r\n"
-    b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8\r\n"
-    b"Sec-Fetch-Site: same-origin\r\n"
-    b"Sec-Fetch-Mode: navigate\r\n"
-    b"Sec-Fetch-User: ?1\r\n"
-    b"Sec-Fetch-Dest: document\r\n"
-    b"Referer: https://shop.example.com/products\r\n"
-    b"Accept-Encoding: gzip, deflate, br, zstd\r\n"
-    b"Accept-Language: en-GB,en;q=0.9,de;q=0.8\r\n"
-    b"Cookie: session=9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08; theme=dark; consent=1\r\n"
-    b"\r\n"
-)
-CURL = b"GET / HTTP/1.1\r\nHost: localhost:8080\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n"
-API_BODY = b'{"name":"weblatch","tags":["server","tls"],"count":3}'
-API = (
-    b"POST /api/v1/items HTTP/1.1\r\n"
-    b"Host: api.example.com\r\n"
-    b"Accept-Encoding: gzip, deflate\r\n"
-    b"Accept: application/json\r\n"
-    b"Connection: keep-alive\r\n"
-    b"User-Agent: python-httpx/0.28.1\r\n"
-    b"Authorization: Bearer eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N\r\n"
-    b"Content-Type: application/json\r\n"
-    b"Content-Length: %d\r\n"
-    b"\r\n" % len(API_BODY)
-)
-REQUESTS = {"browser": (BROWSER, b""), "curl": (CURL, b""), "api": (API, API_BODY)}
+Rate = Callable[[str, int, int], None]  # the fixture: name, bytes, times
+
 IN_C = 1000
 IN_C_GROUP = f"http1 in C: {IN_C} times in one call"
 
-PIECES = [b"x" * 100] * 50
-CHUNKED = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in PIECES) + b"0\r\n\r\n"
 CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKED
-HEADERS = [
-    ("Content-Type", "application/json"),
-    ("Content-Length", "27"),
-    ("Date", "Sun, 06 Nov 1994 08:49:37 GMT"),
-    ("Server", "weblatch"),
-]
 
 
 class Collector:
@@ -116,20 +76,22 @@ def by_h11(head: bytes, body: bytes) -> tuple[str, bytes, int]:
 
 @pytest.mark.parametrize("kind", REQUESTS)
 @pytest.mark.parametrize("parse", [by_ours, by_httptools, by_h11])
-def test_request(benchmark: BenchmarkFixture, kind: str, parse: Any) -> None:
+def test_request(benchmark: BenchmarkFixture, rate: Rate, kind: str, parse: Any) -> None:
     head, body = REQUESTS[kind]
     benchmark.group = f"http1 request: {kind}, {len(head)} bytes of head"
     method, target, fields = benchmark(parse, head, body)
     assert f"{method} ".encode() + target + b" HTTP/1.1" == head.partition(b"\r\n")[0]
     assert fields == head.count(b"\r\n") - 2
+    rate(f"request head: {kind}, {parse.__name__}", len(head), 1)
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_request_in_c(benchmark: BenchmarkFixture, kind: str) -> None:
+def test_request_in_c(benchmark: BenchmarkFixture, rate: Rate, kind: str) -> None:
     head, body = REQUESTS[kind]
     benchmark.group = IN_C_GROUP
     benchmark.name = f"request head: {kind}, {len(head)} bytes"
     assert benchmark(RequestParser().repeat, head + body, IN_C) == len(head)
+    rate(f"request head: {kind}, in C", len(head), IN_C)
 
 
 @pytest.mark.parametrize("parse", [by_ours, by_httptools, by_h11])
@@ -169,10 +131,11 @@ def test_chunked(benchmark: BenchmarkFixture) -> None:
     assert benchmark(lambda: ChunkedDecoder().feed(CHUNKED)) == b"".join(PIECES)
 
 
-def test_chunked_in_c(benchmark: BenchmarkFixture) -> None:
+def test_chunked_in_c(benchmark: BenchmarkFixture, rate: Rate) -> None:
     benchmark.group = IN_C_GROUP
     benchmark.name = f"chunked body: {len(PIECES)} chunks of {len(PIECES[0])} bytes"
     assert benchmark(ChunkedDecoder().repeat, CHUNKED, IN_C) == sum(map(len, PIECES))
+    rate("chunked body, in C", len(CHUNKED), IN_C)
 
 
 def test_chunked_httptools(benchmark: BenchmarkFixture) -> None:
@@ -193,10 +156,12 @@ def test_response_head(benchmark: BenchmarkFixture) -> None:
     assert benchmark(response_head, 200, HEADERS).endswith(b"weblatch\r\n\r\n")
 
 
-def test_response_head_in_c(benchmark: BenchmarkFixture) -> None:
+def test_response_head_in_c(benchmark: BenchmarkFixture, rate: Rate) -> None:
     benchmark.group = IN_C_GROUP
     benchmark.name = f"response head: {len(HEADERS)} fields"
-    assert benchmark(response_head_repeat, 200, HEADERS, IN_C) == len(response_head(200, HEADERS))
+    size = len(response_head(200, HEADERS))
+    assert benchmark(response_head_repeat, 200, HEADERS, IN_C) == size
+    rate("response head, in C", size, IN_C)
 
 
 def test_response_head_h11(benchmark: BenchmarkFixture) -> None:

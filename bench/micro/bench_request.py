@@ -41,6 +41,7 @@ READS: dict[str, Callable[[Request], object]] = {
 }
 
 
+@pytest.mark.benchmark(group="request: made, and one read")
 @pytest.mark.parametrize("name", READS)
 def test_first_read(benchmark: BenchmarkFixture, name: str) -> None:
     """Subtract "nothing", which is parsing and the call."""
@@ -52,6 +53,7 @@ def test_first_read(benchmark: BenchmarkFixture, name: str) -> None:
     benchmark(once)
 
 
+@pytest.mark.benchmark(group="request: a later read")
 @pytest.mark.parametrize("name", ["method", "path", "query", "headers", "body", "params"])
 def test_later_read(benchmark: BenchmarkFixture, name: str) -> None:
     request = Request(RAW, BODY)
@@ -73,6 +75,7 @@ MAKERS: dict[str, Callable[[], Response]] = {
 }
 
 
+@pytest.mark.benchmark(group="response: made")
 @pytest.mark.parametrize("name", MAKERS)
 def test_make_response(benchmark: BenchmarkFixture, name: str) -> None:
     benchmark(MAKERS[name])

@@ -23,6 +23,7 @@ def routes(count: int) -> list[Route]:
     return fixed + [GET(f"/section{n}/:id:int/edit", handler) for n in range(count)]
 
 
+@pytest.mark.benchmark(group="route: 1000 times in one call")
 @pytest.mark.parametrize("count", [1, 10, 100, 1000])
 @pytest.mark.parametrize("kind", ["fixed", "captures", "missing", "encoded"])
 def test_match(benchmark: BenchmarkFixture, count: int, kind: str) -> None:
@@ -34,6 +35,7 @@ def test_match(benchmark: BenchmarkFixture, count: int, kind: str) -> None:
     benchmark(router.repeat, "GET", path, IN_C)
 
 
+@pytest.mark.benchmark(group="route: 1000 times in one call")
 @pytest.mark.parametrize("count", [10, 100])
 def test_match_in_order(benchmark: BenchmarkFixture, count: int) -> None:
     """The slowest case: routes that begin with a capture have to be walked."""
@@ -65,6 +67,7 @@ def json(req: Request) -> Response:
     return Response.json({"hello": "world"})
 
 
+@pytest.mark.benchmark(group="respond: 1000 times in one call")
 @pytest.mark.parametrize("name", ["text", "kept", "coerced", "json", "capture", "404"])
 def test_respond(benchmark: BenchmarkFixture, name: str) -> None:
     """bind, route, handler, coercion, unbind: what a request costs besides bytes."""
@@ -74,6 +77,7 @@ def test_respond(benchmark: BenchmarkFixture, name: str) -> None:
     benchmark(app._compile().repeat, request, IN_C)
 
 
+@pytest.mark.benchmark(group="hooks: 1000 times in one call")
 @pytest.mark.parametrize("count", [0, 1, 10])
 @pytest.mark.parametrize("kind", ["before", "after"])
 def test_hooks(benchmark: BenchmarkFixture, kind: str, count: int) -> None:
