@@ -6,7 +6,8 @@
 #   make lint      style and types                   make wheel   build a wheel and try it in an empty environment
 #   make asan      the tests under AddressSanitizer and UBSan (Linux, glibc)
 #   make cov       coverage of Python and Cython     make cross   compile the C headers for other systems
-#   make clean     remove what was built             make distclean   the virtual environment too
+#   make bench-load  whole servers, ours and others  make clean       remove what was built
+#   make distclean   the virtual environment too
 #
 # PYTHON=python3.13 chooses the interpreter, VENV=folder the environment, ARGS="-k tls" goes to pytest,
 # WEB_OPENSSL_DIR=folder links another OpenSSL statically, WEB_WERROR=1 makes C warnings errors.
@@ -40,7 +41,7 @@ $(shell mkdir -p build; echo '$(SETTINGS)' | cmp -s - build/settings || echo '$(
 
 GLIBC := $(shell getconf GNU_LIBC_VERSION 2>/dev/null)
 
-.PHONY: run test lint asan cov bench fuzz wheel cross clean distclean build
+.PHONY: run test lint asan cov bench bench-load fuzz wheel cross clean distclean build
 .DEFAULT_GOAL := build
 
 build: $(CORE)
@@ -50,6 +51,9 @@ run: $(CORE)
 
 test: $(CORE) $(VENV)/.group-test
 	$(PY) -m pytest --benchmark-disable $(ARGS)
+
+bench-load: $(CORE)
+	$(PY) bench/load/run.py $(ARGS)
 
 bench: $(CORE) $(VENV)/.group-test
 	$(PY) -m pytest bench/micro --benchmark-max-time=0.2 --benchmark-min-rounds=3 --benchmark-disable-gc \

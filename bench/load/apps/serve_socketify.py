@@ -21,9 +21,17 @@ def small(res, req):
     res.end(small_object())
 
 
-async def upload(res, req):
-    data = await res.get_data()
-    res.cork(lambda res: res.write_header("Content-Type", TEXT).end(str(len(data.getvalue()))))
+def upload(res, req):
+    size = 0
+
+    def on_data(res, chunk, is_end):
+        nonlocal size
+        size += len(chunk)
+        if is_end:
+            res.write_header("Content-Type", TEXT)
+            res.end(str(size))
+
+    res.on_data(on_data)
 
 
 options = AppOptions(cert_file_name=sys.argv[2], key_file_name=sys.argv[3]) if len(sys.argv) > 2 else None
