@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import signal
 import socket
@@ -596,3 +597,14 @@ def test_out_of_fds_an_idle_connection_makes_room() -> None:
                 assert read_all(idle) == b""
         child.signal(signal.SIGINT)
         assert child.finish()[0] == 0
+
+
+def test_a_poller_that_cannot_wait_is_an_error_and_no_spin() -> None:
+    server = web.Server(web.App(), "127.0.0.1", 0)
+    ours, client = socket.socketpair()
+    with client:
+        server.adopt(ours)
+        os.close(server.fileno())
+        with pytest.raises(OSError, match="the poller cannot wait"):
+            server.run_once(0)
+        server.close()

@@ -526,10 +526,9 @@ cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:
     """The end of a connection's turn: nothing of it stays in the arenas, it has the deadline of what it waits for, and
     the poller watches for that."""
     cdef Http1* http = c.http
-    cdef unsigned char want = WEB_READ
     cdef bint partial
     if http == NULL:
-        loop_watch(loop, c, want)
+        loop_watch(loop, c, WEB_READ)
         return
     if input_keep(http) < 0 or output_keep(loop, &http.out) < 0:
         take_out(loop, c, CLOSE_NO_MEMORY)
@@ -554,7 +553,7 @@ cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:
             deadline_set(&loop.deadlines, &c.deadline, DEADLINE_IDLE, loop.now)
         if not partial and not http.peer_ended:
             http1_free(loop, c)
-    loop_watch(loop, c, c.read_wants if c.read_wants else want)
+    loop_watch(loop, c, c.read_wants if c.read_wants else WEB_READ)
 
 
 cdef void exchange_head_late(Loop loop, Connection c) noexcept nogil:

@@ -51,6 +51,7 @@ cdef class Loop:
     cdef Request request        # the one that is used again and again, while nobody else holds it
     cdef list listeners
     cdef int signal_fd
+    cdef int poller_error       # errno of a wait that failed and was not yet told; 0: none
     # the turn
     cdef char* in_arena
     cdef char* out_arena

@@ -11,7 +11,7 @@
 
 cdef bint turn_needs_python(Loop loop) noexcept nogil:
     return (loop.call_first != NULL or loop.accepted_count > 0 or loop.gone_first != NULL or loop.garbage != NULL
-            or loop.signals or loop.stop_asked)
+            or loop.signals or loop.stop_asked or loop.poller_error != 0)
 
 
 cdef void turn_wait(Loop loop, int timeout_ms) noexcept nogil:
@@ -22,6 +22,8 @@ cdef void turn_wait(Loop loop, int timeout_ms) noexcept nogil:
         timeout_ms = 0
     turn_arm(loop)
     found = web_poller_wait(&loop.poller, events, timeout_ms)
+    if found < 0:
+        loop.poller_error = errno       # turn_call raises it: waiting again would only spin
     loop.now = web_monotonic_ns()
     stamp_update(loop)
     loop.in_top = loop.out_top = 0
@@ -124,9 +126,12 @@ cdef int turn_call(Loop loop) except -1:
     cdef int64_t until
     cdef void* item
     cdef object raised = None
+    if loop.poller_error != 0:
+        raised = OSError(loop.poller_error, f"the poller cannot wait: {os_strerror(loop.poller_error)}")
+        loop.poller_error = 0
     if loop.signals:
         loop.signals = False
-        raised = call_signal_handlers()
+        raised = call_signal_handlers() or raised
     if loop.stop_asked:
         loop_begin_stop(loop)
     if loop.accepted_count > 0:
