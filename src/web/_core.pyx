@@ -9,6 +9,7 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_hotpath     those pieces as Python objects, for measuring and for tests
     _core_deadlines   time-outs: O(1) to set, to clear and to find the next
     _core_sources     unfinished connections by source, and which of them makes room
+    _core_json        JSON of the standard library, or the App's
     _core_request     Request
     _core_response    Response
     _core_routing     Router
@@ -62,6 +63,7 @@ include "_core_http1_write.pxi"
 include "_core_hotpath.pxi"
 include "_core_deadlines.pxi"
 include "_core_sources.pxi"
+include "_core_json.pxi"
 include "_core_request.pxi"
 include "_core_response.pxi"
 include "_core_routing.pxi"

@@ -23,8 +23,6 @@ from posix.fcntl cimport O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDONLY, open as posi
 from posix.stat cimport S_ISREG, fstat, struct_stat
 from posix.unistd cimport close as posix_close
 
-from contextvars import ContextVar as _ContextVar
-from json import JSONDecoder as _JSONDecoder, JSONEncoder as _JSONEncoder
 from re import compile as _compile
 from os import fsdecode as _fsdecode, fsencode as _fsencode
 from urllib.parse import quote as _quote
@@ -54,32 +52,6 @@ cdef dict _REFUSED = {
     "server": "the server writes it, or leaves it out when told so",
 }
 cdef frozenset _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
-# ---- JSON ----
-
-def _not_json(str name):
-    raise ValueError(f"{name} is not JSON (RFC 8259 6)")
-
-
-cdef object _json_decode = _JSONDecoder(parse_constant=_not_json).decode
-cdef object _json_encode = _JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-# What Response.json uses: an App with json=... sets it while it answers, others never pay for it. A context variable,
-# because another App may answer in another thread or task at the same time.
-cdef object _json_dumps = _ContextVar("web.json.dumps", default=_json_encode)
-
-
-def _json_loads(bytes data not None):
-    return _json_decode(data.decode("utf-8"))     # JSON is UTF-8 (RFC 8259 8.1)
-
-
-cdef bytes _json_body(object value):
-    text = _json_dumps.get()(value)
-    if type(text) is str:
-        return PyUnicode_AsUTF8String(text)
-    if type(text) is bytes:
-        return text
-    raise TypeError(f"App(json=...): dumps() must return str or bytes, not {type(text).__name__}")
 
 
 # ---- field lines ----
