@@ -18,6 +18,7 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_connection  the transport machine; Connection and Plain
     _core_tls         Tls: handshake, read, write, shutdown; with _core_tls_context the only caller of OpenSSL
     _core_exchange    the HTTP/1 protocol machine: a request from its first byte to the last of its answer
+    _core_body        a request's body that did not come whole with its head
     _core_answer      Response -> bytes: the lines that the framework adds, and framing
     _core_listener    listening sockets; taking connections in; making room at a cap
     _core_serve       one connection's share of a turn, by the state of its transport
@@ -73,6 +74,7 @@ include "_core_connection.pxi"
 include "_core_tls_context.pxi"
 include "_core_tls.pxi"
 include "_core_exchange.pxi"
+include "_core_body.pxi"
 include "_core_answer.pxi"
 include "_core_listener.pxi"
 include "_core_serve.pxi"

@@ -12,7 +12,7 @@ cdef enum:
     DEADLINE_LINGER = 4         # CLOSING and LINGERING
     DEADLINE_PAUSE = 5          # a listener that ran out of fds tries again
     DEADLINE_STOP = 6           # the server stops: what is left is aborted
-    DEADLINE_TRIM = 7           # a wave of connections has passed: its memory is given back to the system
+    DEADLINE_TRIM = 7           # a wave of connections, or of large bodies, has passed: memory goes back to the system
     DEADLINE_KINDS = 8
     DEADLINE_NONE = 255
 

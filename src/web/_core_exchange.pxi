@@ -15,7 +15,8 @@
 # Ownership: Http1 belongs to its connection and exists only while there is something to remember; an idle connection
 # has none. Input bytes lie in the loop's arena for one turn (in_cap == 0) and are moved to a heap block of the
 # connection's own when they must outlive it. head and body point into the input while the whole request lies there,
-# else into blocks that Http1 owns (head_copy, body_block). http1_free gives back all of it.
+# else into what Http1 owns: head_copy, and where _core_body gathers the body. http1_free gives back all of it; one that
+# holds a Python object waits in the loop's http_garbage until the GIL is held.
 
 cdef enum Stream:
     STREAM_HEAD = 1
@@ -55,8 +56,9 @@ cdef struct Http1:
     char* head_copy
     const char* body
     size_t body_len
-    char* body_block
-    size_t body_cap
+    PyObject* body_object       # owned: bytes of content_length, of which body_len have come; or NULL
+    char* body_block            # owned: else the body gathers here
+    size_t body_cap             # bytes for which there is room in one of these
     int refused                 # status of a refusal by the protocol once the head was parsed; 0: none
     const char* fault           # why, in words
     # the answers
@@ -70,7 +72,6 @@ cdef enum:
     READ_CHUNK = 16384          # asked of the transport at a time
     READ_BUDGET = 262144        # bytes that one connection may read in one turn
     PIPELINE_BUDGET = 32        # requests that one connection may have answered in one turn
-    BODY_STEP = 65536           # room for this much of a body is made before it comes
 
 cdef const char* CONTINUE_LINE = "HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -114,9 +115,18 @@ cdef void http1_free(Loop loop, Connection c) noexcept nogil:
         return
     c.http = NULL
     output_drop(loop, &http.out)
-    request_free(http)
     if http.in_cap > 0:
         PyMem_RawFree(http.in_data)
+    PyMem_RawFree(http.head_copy)
+    PyMem_RawFree(http.body_block)
+    if http.body_object != NULL:
+        http.next = loop.http_garbage
+        loop.http_garbage = http
+    else:
+        http1_recycle(loop, http)
+
+
+cdef void http1_recycle(Loop loop, Http1* http) noexcept nogil:
     if loop.http_pooled < HTTP_POOL:
         http.next = loop.http_pool
         loop.http_pool = http
@@ -125,11 +135,14 @@ cdef void http1_free(Loop loop, Connection c) noexcept nogil:
         PyMem_RawFree(http)
 
 
-cdef void request_free(Http1* http) noexcept nogil:
-    """Frees what the current request owns, and makes ready for the next."""
+cdef void request_free(Http1* http) noexcept:
+    """Frees what the request that was answered owns, and makes ready for the next."""
     PyMem_RawFree(http.head_copy)
     PyMem_RawFree(http.body_block)
+    if http.body_object != NULL:
+        Py_DecRef(http.body_object)
     http.head_copy = http.body_block = NULL
+    http.body_object = NULL
     http.body = NULL
     http.body_len = http.body_cap = 0
     http.refused = 0
@@ -197,24 +210,6 @@ cdef Py_ssize_t input_room(Loop loop, Http1* http) noexcept nogil:
     return http.in_cap - held
 
 
-cdef int body_room(Http1* http, size_t count) noexcept nogil:
-    """Makes the body's block hold count bytes: 1, WEB_FAILED. It grows with what really came, not with what was
-    said."""
-    cdef size_t size = 2 * http.body_cap
-    cdef char* block
-    if http.body_cap >= count:
-        return 1
-    if size < count:
-        size = count
-    block = <char*>PyMem_RawRealloc(http.body_block, size)
-    if block == NULL:
-        return WEB_FAILED
-    http.body_block = block
-    http.body_cap = size
-    http.body = block
-    return 1
-
-
 # -- reading (no GIL) ------------------------------------------------------------------------------------------------
 
 cdef int exchange_parse(Loop loop, Connection c) noexcept nogil:
@@ -246,66 +241,12 @@ cdef int exchange_parse(Loop loop, Connection c) noexcept nogil:
             http.body_len = <size_t>http.head.content_length
             http.in_at += http.body_len
             return stream_step(http, STREAM_READY)
-        if exchange_begin_body(loop, c) < 0:
+        if body_begin(loop, c) < 0:
             take_out(loop, c, CLOSE_NO_MEMORY)
             return WEB_FAILED
     if http.stream == STREAM_BODY:
-        return exchange_parse_body(loop, c)
+        return body_parse(loop, c)
     return 1 if http.stream == STREAM_READY else HTTP1_MORE
-
-
-cdef int exchange_begin_body(Loop loop, Connection c) noexcept nogil:
-    """The head is whole and its body is not: the head is set aside, and a client that waits for it is told to go on."""
-    cdef Http1* http = c.http
-    http.head_copy = <char*>PyMem_RawMalloc(http.head_len)
-    if http.head_copy == NULL:
-        return WEB_FAILED
-    memcpy(http.head_copy, http.in_data + http.in_at - http.head_len, http.head_len)
-    http1_chunked_init(&http.chunked)
-    rate_restart(loop, c)
-    # RFC 9110 10.1.1: not needed once the client has begun to send
-    if http.head.expect_continue and http.in_at == http.in_end:
-        if output_static(loop, &http.out, CONTINUE_LINE, strlen(CONTINUE_LINE)) < 0:
-            return WEB_FAILED
-    return stream_step(http, STREAM_BODY)
-
-
-cdef int exchange_parse_body(Loop loop, Connection c) noexcept nogil:
-    """Moves body bytes from the input into the body's block. Results as exchange_parse."""
-    cdef Http1* http = c.http
-    cdef Py_ssize_t result
-    cdef size_t got = http.in_end - http.in_at
-    cdef size_t consumed[1]
-    cdef size_t produced[1]
-    if http.head.chunked:
-        if got == 0:
-            return HTTP1_MORE
-        if body_room(http, http.body_len + got) < 0:
-            take_out(loop, c, CLOSE_NO_MEMORY)
-            return WEB_FAILED
-        result = http1_chunked_feed(&http.chunked, http.in_data + http.in_at, got, consumed,
-                                    http.body_block + http.body_len, produced, &loop.limits.http)
-        http.in_at += consumed[0]
-        http.body_len += produced[0]
-        if http.body_len > loop.limits.body:
-            return exchange_refuse(http, 413, "the body is larger than this server accepts")
-        if result == HTTP1_MORE:
-            return HTTP1_MORE
-        if result < 0:
-            return exchange_refuse(http, <int>-result, http.chunked.fault)
-        return stream_step(http, STREAM_READY)
-    if got > <size_t>http.head.content_length - http.body_len:
-        got = <size_t>http.head.content_length - http.body_len
-    if got > 0:
-        if body_room(http, http.body_len + got) < 0:
-            take_out(loop, c, CLOSE_NO_MEMORY)
-            return WEB_FAILED
-        memcpy(http.body_block + http.body_len, http.in_data + http.in_at, got)
-        http.in_at += got
-        http.body_len += got
-    if http.body_len < <size_t>http.head.content_length:
-        return HTTP1_MORE
-    return stream_step(http, STREAM_READY)
 
 
 cdef int exchange_refuse(Http1* http, int status, const char* fault) noexcept nogil:
@@ -330,22 +271,12 @@ cdef int exchange_refuse_head(Loop loop, Connection c, int status) noexcept nogi
     return WEB_FAILED
 
 
-cdef Py_ssize_t exchange_receive(Loop loop, Connection c) noexcept nogil:
+cdef Py_ssize_t exchange_receive(Loop loop, Connection c, size_t budget) noexcept nogil:
     """One read of the transport, to where its bytes belong. Bytes read, or what the transport said, or BUDGET_USED."""
     cdef Http1* http = c.http
     cdef Py_ssize_t n, room
-    cdef size_t owed
     if http.stream == STREAM_BODY and not http.head.chunked and http.in_at == http.in_end:
-        # straight into the body's block, and not a byte further: what follows is the next request
-        owed = <size_t>http.head.content_length - http.body_len
-        if body_room(http, http.body_len + (owed if owed < BODY_STEP else BODY_STEP)) < 0:
-            return WEB_FAILED
-        room = http.body_cap - http.body_len
-        if <size_t>room > owed:
-            room = owed
-        n = c.recv_some(http.body_block + http.body_len, room)
-        if n > 0:
-            http.body_len += n
+        n = body_receive(c, budget)
     else:
         room = input_room(loop, http)
         if room < 0:
@@ -389,10 +320,13 @@ cdef void exchange_read(Loop loop, Connection c) noexcept nogil:
             exchange_write(loop, c)
             if c.http == NULL or http.out.first != NULL:
                 return
+        if body_waits_for_object(http):
+            loop_queue_call(loop, c)
+            return
         if budget == 0:
             loop_queue_ready(loop, c)
             return
-        n = exchange_receive(loop, c)
+        n = exchange_receive(loop, c, budget)
         if n == WEB_WANT_READ or n == WEB_WANT_WRITE:
             return
         if n == BUDGET_USED:
@@ -425,10 +359,18 @@ cdef void exchange_peer_left(Loop loop, Connection c) noexcept nogil:
 
 cdef int exchange_call(Loop loop, Connection c) except -1:
     """Answers the READY request, and those that lie whole behind it in the input: parsed here, because giving the GIL
-    up and taking it again costs more than parsing."""
+    up and taking it again costs more than parsing. Makes the object for which a body waits."""
     cdef Http1* http = c.http
     cdef int answered = 0
-    while http.stream == STREAM_READY:
+    while True:
+        if body_waits_for_object(http):
+            if body_make_object(loop, http) < 0:
+                take_out(loop, c, CLOSE_NO_MEMORY)
+                return 1
+            if exchange_parse(loop, c) == WEB_FAILED:
+                return 1
+        if http.stream != STREAM_READY:
+            return 1
         if exchange_answer_one(loop, c) < 0:
             take_out(loop, c, CLOSE_HANDLER)
             return 1
@@ -438,7 +380,6 @@ cdef int exchange_call(Loop loop, Connection c) except -1:
             return 1
         if exchange_parse(loop, c) == WEB_FAILED:
             return 1
-    return 1
 
 
 cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
@@ -457,6 +398,8 @@ cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
     stream_step(http, STREAM_HANDLER)
     deadline_clear(&loop.deadlines, &c.deadline)        # the answer is not judged by how the body came
     request.bind(c, head, &http.head, http.body, http.body_len)
+    if http.body_object != NULL and not http.refused:
+        request.take_body(<bytes>http.body_object)
     try:
         if http.refused:
             loop.refused_requests += 1

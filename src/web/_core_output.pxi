@@ -81,8 +81,14 @@ cdef void segment_recycle(Loop loop, Segment* segment) noexcept nogil:
 
 
 cdef void collect_garbage(Loop loop) noexcept:
-    """Gives up the references of segments that were sent without the GIL."""
+    """Gives up the references of what was sent, or ended, without the GIL."""
     cdef Segment* segment
+    cdef Http1* http
+    while loop.http_garbage != NULL:
+        http = loop.http_garbage
+        loop.http_garbage = http.next
+        Py_DecRef(http.body_object)
+        http1_recycle(loop, http)
     while loop.garbage != NULL:
         segment = loop.garbage
         loop.garbage = segment.next

@@ -185,6 +185,10 @@ cdef class Request:
         self.body_len = body_len
         self.connection = connection
 
+    cdef void take_body(self, bytes body) noexcept:
+        """The bound body lies in this object already: handlers are given it without a copy."""
+        self._body = body
+
     cdef int detach(self) except -1:
         """BOUND -> DETACHED: takes copies with it, the exchange's memory may go. MemoryError leaves it BOUND."""
         cdef bytes own

@@ -77,6 +77,7 @@ cdef class Loop:
     cdef Segment* garbage
     cdef int segment_pooled
     cdef Http1* http_pool
+    cdef Http1* http_garbage    # their bodies are Python objects: given up once the GIL is held
     cdef int http_pooled
     # counters
     cdef uint64_t[21] closed    # CLOSE_REASON_COUNT

@@ -11,7 +11,7 @@
 
 cdef bint turn_needs_python(Loop loop) noexcept nogil:
     return (loop.call_first != NULL or loop.accepted_count > 0 or loop.gone_first != NULL or loop.garbage != NULL
-            or loop.signals or loop.stop_asked or loop.poller_error != 0)
+            or loop.http_garbage != NULL or loop.signals or loop.stop_asked or loop.poller_error != 0)
 
 
 cdef void turn_wait(Loop loop, int timeout_ms) noexcept nogil:
@@ -154,7 +154,7 @@ cdef int turn_call(Loop loop) except -1:
                 with nogil:     # handlers are slow: what is answered does not wait for the rest of them
                     turn_finish(loop)
                 until = loop.now + CALL_BUDGET
-    if loop.garbage != NULL or loop.gone_first != NULL:
+    if loop.garbage != NULL or loop.http_garbage != NULL or loop.gone_first != NULL:
         loop_bury(loop)
     if raised is not None:
         with nogil:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
+from contextlib import ExitStack
+from zlib import crc32
 
 import pytest
 
@@ -24,6 +27,66 @@ def test_content_length(serve: Serve, size: int) -> None:
     peer.send(wire + request())  # what follows a body is the next request, and not a byte less
     assert peer.answer().body == body
     assert peer.answer().body == b"hello"
+
+
+def test_a_body_larger_than_what_is_made_at_once(serve: Serve) -> None:
+    body = os.urandom((16 << 20) + 1)
+    peer = serve(web.POST("/", lambda req: [len(req.body), crc32(req.body)]), HELLO, body=32 << 20).connect()
+    peer.send(request("/", "POST", body=body) + request())
+    assert peer.answer().body == f"[{len(body)},{crc32(body)}]".encode()
+    assert peer.answer().body == b"hello"
+
+
+def test_a_body_in_pieces_between_other_requests(embed: Embed) -> None:
+    """The object for it is made while the answer before is under way, and the input holds what follows."""
+    site = embed(ECHO, HELLO)
+    body = os.urandom(40_000)
+    wire = request() + request("/echo", "POST", body=body) + request()
+    with site.connect() as peer:
+        for cut in (50, 100, 120, 150, 5000, 39_000, len(wire) - 30, len(wire) - 1):
+            for part in (wire[:cut], wire[cut:]):
+                peer.send(part)
+                site.settle()
+            assert [peer.answer().body for _ in range(3)] == [b"hello", body, b"hello"], cut
+
+
+def test_what_a_handler_kept_of_a_body_stays(embed: Embed) -> None:
+    kept: list[tuple[web.Request, bytes]] = []
+
+    def keep(req: web.Request) -> str:
+        assert req.body is req.body
+        kept.append((req, req.body))
+        return "kept"
+
+    site = embed(web.POST("/", keep))
+    bodies = [bytes([n]) * 50_000 for n in range(3)]
+    with site.connect() as peer:
+        for body in bodies:
+            peer.send(request("/", "POST", body=body))
+            site.settle()
+            assert peer.answer().body == b"kept"
+    assert [body for _, body in kept] == bodies
+    assert [req.body for req, _ in kept] == bodies
+
+
+@pytest.mark.no_asan  # its allocator keeps what is freed
+@pytest.mark.parametrize("rest", [b"", b"b", b"b" * 100_000])
+def test_what_was_announced_and_never_came_is_given_back(embed: Embed, rest: bytes) -> None:
+    size = 1 << 20
+    site = embed(ECHO)
+    tracemalloc.start()
+    try:
+        with ExitStack() as peers:
+            for _ in range(10):
+                peer = peers.enter_context(site.connect())
+                peer.send(request("/echo", "POST", f"Content-Length: {size}\r\n") + rest)
+                site.settle()
+            assert tracemalloc.get_traced_memory()[0] > 10 * size
+        site.settle()
+        assert site.server.connections == 0
+        assert tracemalloc.get_traced_memory()[0] < size
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("piece", [1, 7, 4096, 100_000])
