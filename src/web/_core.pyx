@@ -16,7 +16,9 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_dispatch    Dispatcher: hooks, route, handler, coercion
     _core_output      what a connection still has to send: a queue of segments
     _core_connection  the transport machine; Connection and Plain
-    _core_tls         Tls: handshake, read, write, shutdown; with _core_tls_context the only caller of OpenSSL
+    _core_tls_context certificate, key and policy of a TLS server
+    _core_tls_bio     how OpenSSL reaches the socket
+    _core_tls         Tls: handshake, read, write, shutdown; with these two the only caller of OpenSSL
     _core_exchange    the HTTP/1 protocol machine: a request from its first byte to the last of its answer
     _core_body        a request's body that did not come whole with its head
     _core_answer      Response -> bytes: the lines that the framework adds, and framing
@@ -72,6 +74,7 @@ include "_core_dispatch.pxi"
 include "_core_output.pxi"
 include "_core_connection.pxi"
 include "_core_tls_context.pxi"
+include "_core_tls_bio.pxi"
 include "_core_tls.pxi"
 include "_core_exchange.pxi"
 include "_core_body.pxi"

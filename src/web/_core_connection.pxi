@@ -124,9 +124,13 @@ cdef class Connection:
     cdef Py_ssize_t send_some(self, const char* data, size_t count, bint more) noexcept nogil:
         return WEB_FAILED
 
-    cdef Py_ssize_t send_file_some(self, int file, int64_t* offset, size_t count) noexcept nogil:
-        """WEB_END: the file ends before offset + count."""
+    cdef Py_ssize_t send_file_some(self, int file, int64_t* offset, size_t count, bint again) noexcept nogil:
+        """WEB_END: the file ends before offset + count. again: the caller comes back at once for what was not taken."""
         return WEB_FAILED
+
+    cdef int flush_step(self) noexcept nogil:
+        """Hands to the kernel what the transport itself still holds: 1 nothing, WEB_WANT_WRITE, WEB_FAILED."""
+        return 1
 
     cdef int shutdown_step(self) noexcept nogil:
         """Says that nothing more will be sent (close_notify, FIN): 1 done."""
@@ -259,7 +263,10 @@ cdef class Connection:
         if self.transport == TRANSPORT_PEEK or self.transport == TRANSPORT_HANDSHAKING:
             with nogil:
                 result = self.handshake_step()
-        elif self.transport != TRANSPORT_OPEN:
+        if result == 1 and self.transport == TRANSPORT_OPEN:
+            with nogil:
+                result = self.flush_step()
+        elif self.transport > TRANSPORT_OPEN:
             self.busy = False
             raise ValueError("handshake: the connection was shut down")
         return None if self.finish(result, "handshake") is None else True
@@ -281,6 +288,8 @@ cdef class Connection:
         to = PyBytes_AS_STRING(data)
         with nogil:
             result = self.recv_some(to, n)
+            if result != WEB_FAILED:
+                self.flush_step()       # reading may have made the transport answer; a failure shows in the next step
         if self.finish(result, "recv") is None:
             return None
         return data[:result]
@@ -323,7 +332,7 @@ cdef class Connection:
         if self.blocked is not None:
             self.require_again("send_file", self.blocked == again)
         with nogil:
-            result = self.send_file_some(source, &offset, count)
+            result = self.send_file_some(source, &offset, count, False)
         self.blocked = again if is_blocked(result) else None
         if result == WEB_END:
             self.busy = False
@@ -375,7 +384,7 @@ cdef class Plain(Connection):
     cdef Py_ssize_t send_some(self, const char* data, size_t count, bint more) noexcept nogil:
         return plain_result(self, &self.write_wants, web_send(self.fd, data, count, more))
 
-    cdef Py_ssize_t send_file_some(self, int file, int64_t* offset, size_t count) noexcept nogil:
+    cdef Py_ssize_t send_file_some(self, int file, int64_t* offset, size_t count, bint again) noexcept nogil:
         return plain_result(self, &self.write_wants, web_send_file(self.fd, file, offset, count))
 
     cdef int shutdown_step(self) noexcept nogil:

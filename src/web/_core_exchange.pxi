@@ -471,7 +471,7 @@ cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:
     cdef Http1* http = c.http
     cdef bint partial
     if http == NULL:
-        loop_watch(loop, c, WEB_READ)
+        loop_watch(loop, c, WEB_READ | c.write_wants)
         return
     if input_keep(http) < 0 or output_keep(loop, &http.out) < 0:
         take_out(loop, c, CLOSE_NO_MEMORY)
@@ -496,7 +496,7 @@ cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:
             deadline_set(&loop.deadlines, &c.deadline, DEADLINE_IDLE, loop.now)
         if not partial and not http.peer_ended:
             http1_free(loop, c)
-    loop_watch(loop, c, c.read_wants if c.read_wants else WEB_READ)
+    loop_watch(loop, c, (c.read_wants if c.read_wants else <unsigned char>WEB_READ) | c.write_wants)
 
 
 cdef void exchange_head_late(Loop loop, Connection c) noexcept nogil:

@@ -1,4 +1,5 @@
-# What of OpenSSL is used: declarations, nothing else. Callers: _core_tls and _core_tls_context, no other part.
+# What of OpenSSL is used: declarations, nothing else. Callers: _core_tls, _core_tls_bio
+# and _core_tls_context, no other part.
 #
 # OpenSSL 3.0 is the oldest that is supported, and 3.5 and 4.x compile from the same lines: structures are opaque, no
 # name is deprecated or removed in any of them (check: -DOPENSSL_NO_DEPRECATED), and no result is used whose constness
@@ -47,6 +48,25 @@ cdef extern from "openssl/bio.h" nogil:
     long BIO_get_mem_data(BIO* bio, char** start)               # number of bytes
     bint BIO_get_ktls_send(BIO* bio)
     int BIO_free(BIO* bio)
+
+    # a BIO of our own: read and write answer 1, or 0 with or without a retry flag
+    ctypedef int (*bio_read_callback)(BIO* bio, char* to, size_t count, size_t* done) noexcept nogil
+    ctypedef int (*bio_write_callback)(BIO* bio, const char* data, size_t count, size_t* done) noexcept nogil
+    ctypedef long (*bio_control_callback)(BIO* bio, int command, long number, void* pointer) noexcept nogil
+    const int BIO_TYPE_SOURCE_SINK
+    const int BIO_CTRL_FLUSH
+    const int BIO_CTRL_EOF
+    int BIO_get_new_index()                                     # -1 failed
+    BIO_METHOD* BIO_meth_new(int kind, const char* name)
+    int BIO_meth_set_read_ex(BIO_METHOD* method, bio_read_callback callback)
+    int BIO_meth_set_write_ex(BIO_METHOD* method, bio_write_callback callback)
+    int BIO_meth_set_ctrl(BIO_METHOD* method, bio_control_callback callback)
+    void BIO_set_data(BIO* bio, void* data)
+    void* BIO_get_data(BIO* bio)
+    void BIO_set_init(BIO* bio, int yes)
+    void BIO_set_retry_read(BIO* bio)
+    void BIO_set_retry_write(BIO* bio)
+    void BIO_clear_retry_flags(BIO* bio)
 
 cdef extern from "openssl/pem.h" nogil:
     ctypedef int pem_password_cb(char* out, int size, int writing, void* data) noexcept nogil
@@ -196,6 +216,7 @@ cdef extern from "openssl/ssl.h" nogil:
     SSL* SSL_new(SSL_CTX* ctx)
     void SSL_free(SSL* ssl)
     int SSL_set_fd(SSL* ssl, int fd)
+    void SSL_set_bio(SSL* ssl, BIO* reading, BIO* writing)              # owns them; the same one twice is one reference
     int SSL_set_app_data(SSL* ssl, void* data)
     void* SSL_get_app_data(const SSL* ssl)
     BIO* SSL_get_wbio(const SSL* ssl)

@@ -5,7 +5,7 @@
 # never own anything. output_keep moves what is left of them to the heap at the end of the turn.
 #
 # Bytes that were offered to the transport and blocked are immutable: segments are only ever appended, and the first one
-# only shrinks by what the transport took (after WANT_WRITE OpenSSL sends the old bytes whatever it is given).
+# only shrinks by what the transport took (what TLS has encrypted of them is sent whatever comes again).
 
 cdef extern from "Python.h":
     # An object that code without the GIL may carry, never touch.
@@ -188,7 +188,7 @@ cdef Py_ssize_t output_send(Loop loop, Connection c, Output* out, uint64_t* move
             segment.left -= n
         else:
             count = <size_t>segment.file_left if segment.file_left < <int64_t>budget else budget
-            n = c.send_file_some(segment.file, &segment.offset, count)
+            n = c.send_file_some(segment.file, &segment.offset, count, True)
             if n <= 0:
                 return n
             segment.file_left -= n

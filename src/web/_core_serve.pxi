@@ -29,6 +29,9 @@ cdef void settle(Loop loop, Connection c) noexcept nogil:
     if c.marks & MARK_GONE:
         return
     if c.transport == TRANSPORT_OPEN:
+        if c.write_wants == 0 and c.flush_step() == WEB_FAILED:
+            take_out(loop, c, c.failure_reason())
+            return
         exchange_settle(loop, c)
     elif c.transport == TRANSPORT_LINGERING:
         loop_watch(loop, c, WEB_READ)
@@ -60,11 +63,14 @@ cdef void serve_handshaking(Loop loop, Connection c, int64_t until) noexcept nog
 
 cdef void serve_open(Loop loop, Connection c) noexcept nogil:
     cdef bint blocked = c.http != NULL and c.http.out.first != NULL
-    if blocked:
+    if blocked or c.write_wants:
         if c.events & WEB_HANGUP:
             take_out(loop, c, CLOSE_PEER_LEFT)
             return
-        exchange_write(loop, c)
+        if blocked:
+            exchange_write(loop, c)
+        elif c.flush_step() == WEB_FAILED:
+            take_out(loop, c, c.failure_reason())
         if c.marks & MARK_GONE or c.transport != TRANSPORT_OPEN:
             return
     exchange_read(loop, c)

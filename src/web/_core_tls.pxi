@@ -1,4 +1,5 @@
-# TLS on one connection: the handshake, read, write, shutdown. With _core_tls_context the only caller of OpenSSL.
+# TLS on one connection: the handshake, read, write, shutdown. With _core_tls_bio and _core_tls_context the only caller of
+# OpenSSL.
 #
 # The states are the transport's (_core_connection); what this part adds to them:
 #
@@ -16,8 +17,12 @@
 # - the error queue is empty and errno is 0 before each call whose failure is judged; the return value is judged first,
 #   then SSL_get_error, errno only for SYSCALL; what is not explicitly success is a want or WEB_FAILED;
 # - broken: an SSL or SYSCALL error came; no call but SSL_free follows (SSL_get_error(3));
-# - blocked > 0: a record of that many bytes is encrypted and not yet written; the same bytes come first again, and not
-#   fewer, before anything else (OpenSSL sends the old ones, and reports the length of the new ones);
+# - what OpenSSL wrote is held (_core_tls_bio) until flush() handed it to the kernel. taken > 0: that many bytes of the
+#   caller's are encrypted and held, and their sender was told that it blocked: it comes again with the same bytes, and is
+#   told their number when they have gone;
+# - with kernel TLS OpenSSL writes to the socket itself and nothing is held. blocked > 0: OpenSSL holds a record of that
+#   many bytes; the same bytes come first again, and not fewer, before anything else (it sends the old ones, and reports
+#   the length of the new ones);
 # - a Tls is drained only when recv_some said WEB_WANT_READ, or has_pending said -1: SSL_has_pending counts part of a
 #   record too, so that has_pending 1 may be followed by WEB_WANT_READ.
 
@@ -89,8 +94,13 @@ cdef class Tls(Connection):
     cdef const char* version_name           # OpenSSL's static strings; NULL until the handshake ends
     cdef const char* cipher_name
     cdef char* name_text                    # PyMem_RawMalloc; NULL: the client named no server
+    cdef Held held                          # ciphertext that the kernel has not been given yet
+    cdef unsigned int taken
+    cdef unsigned int read_left             # bytes that this call of OpenSSL may still read from the socket
     cdef unsigned short blocked
     cdef unsigned char broken
+    cdef unsigned char read_ended           # the socket said that nothing more comes
+    cdef unsigned char notified             # our close_notify was made
     cdef unsigned char truncated            # the peer ended without close_notify (RFC 8446, 6.1)
     cdef unsigned char alpn_agreed          # 11: http/1.1, 10: http/1.0, 0: the client did not ask
     cdef unsigned char session_resumed
@@ -153,12 +163,20 @@ cdef class Tls(Connection):
             return illegal_step()
         if self.broken:
             return WEB_FAILED
+        outcome = self.flush(False)     # a flight that did not go out whole comes before what answers it
+        if outcome != 1:
+            return <int>outcome
+        self.read_left = READ_BUDGET
         prepare_call()
         result = SSL_accept(self.ssl)
         if result == 1:
             return self.handshake_done()
         outcome = self.judge(result, &self.write_wants)
-        return <int>outcome if outcome != WEB_END else self.fail(0)
+        if outcome == WEB_END:
+            return self.fail(0)
+        if is_blocked(outcome) and self.flush(False) != 1:
+            return WEB_FAILED if self.broken else WEB_WANT_WRITE
+        return <int>outcome
 
     cdef int peek_step(self) noexcept nogil:
         """PEEK: looks at the first bytes without taking them. 1: the SSL is made, HANDSHAKING."""
@@ -180,9 +198,13 @@ cdef class Tls(Connection):
             return TLS_PLAINTEXT
         prepare_call()
         self.ssl = SSL_new(self.context.ctx)    # NULL for a context that was not loaded
-        if self.ssl == NULL or SSL_set_fd(self.ssl, self.fd) != 1 or SSL_set_app_data(self.ssl, <void*>self) != 1:
+        if self.ssl == NULL or self.attach() != 1 or SSL_set_app_data(self.ssl, <void*>self) != 1:
             return self.fail(ERR_peek_last_error())
         return transport_step(self, TRANSPORT_HANDSHAKING)
+
+    cdef int attach(self) noexcept nogil:
+        """Joins SSL and socket. Kernel TLS works with OpenSSL's own BIO only."""
+        return SSL_set_fd(self.ssl, self.fd) if self.context.ktls else bio_attach(self)
 
     cdef int take_hello(self, SSL* ssl) noexcept nogil:
         """The whole ClientHello is here: keeps the name that it asks for. 0, or the alert that refuses it.
@@ -219,7 +241,8 @@ cdef class Tls(Connection):
         return 0
 
     cdef int handshake_done(self) noexcept nogil:
-        """SSL_accept succeeded: copies out what applications may read, and opens the connection."""
+        """SSL_accept succeeded: copies out what applications may read, and opens the connection. The ticket is held: it
+        goes out with the first answer, or when the connection's turn ends."""
         cdef const SSL_CIPHER* cipher = SSL_get_current_cipher(self.ssl)
         cdef const unsigned char* alpn[1]
         cdef unsigned int[1] alpn_length
@@ -249,6 +272,7 @@ cdef class Tls(Connection):
         if self.broken:
             return WEB_FAILED
         done[0] = 0
+        self.read_left = READ_BUDGET
         prepare_call()
         result = SSL_read_ex(self.ssl, to, count, done)
         if result == 1 and done[0] > 0:
@@ -257,50 +281,116 @@ cdef class Tls(Connection):
         return self.judge(result, &self.read_wants)
 
     cdef Py_ssize_t send_some(self, const char* data, size_t count, bint more) noexcept nogil:
-        """Sends at most one record. A socket BIO has no way to say that more follows."""
-        cdef size_t[1] done
-        cdef int result
-        cdef Py_ssize_t outcome
-        if self.transport != TRANSPORT_OPEN or self.ssl == NULL or count < self.blocked:
+        """Encrypts at most SEND_BATCH bytes and sends them; with more a batch that is not full waits for what follows.
+        """
+        cdef Py_ssize_t n
+        if self.transport != TRANSPORT_OPEN or self.ssl == NULL or count < self.blocked or count < self.taken:
             return illegal_step()
+        if self.broken:
+            return WEB_FAILED
+        if self.taken == 0:
+            n = self.encrypt(data, count)
+            if n <= 0:
+                return n
+            self.taken = <unsigned int>n
+        return self.send_taken(more)
+
+    cdef Py_ssize_t send_file_some(self, int file, int64_t* offset, size_t count, bint again) noexcept nogil:
+        """Reads at most SEND_BATCH bytes and sends them: memory per download is constant, whatever the file's size. What
+        was read once is not read again, so a file that changes meanwhile is sent as it was."""
+        cdef char[TLS_RECORD] chunk
+        cdef Py_ssize_t n
+        cdef size_t done = 0
+        if self.kernel_sends:
+            return self.kernel_send_file(file, offset, count)
+        if self.transport != TRANSPORT_OPEN or self.ssl == NULL or count < self.taken:
+            return illegal_step()
+        if self.taken == 0:
+            while done < count and done < SEND_BATCH:
+                n = web_read_file(file, chunk, min(count - done, <size_t>TLS_RECORD), offset[0] + <int64_t>done)
+                if n < 0:
+                    self.error_number = errno
+                elif n < self.blocked:      # a record waits in OpenSSL, and the file has become shorter than it
+                    n = WEB_END
+                elif n > 0:
+                    n = self.encrypt(chunk, <size_t>n)
+                if n <= 0:
+                    if done == 0 or self.broken:
+                        return n
+                    break                   # what came before goes out; the next call sees the same again
+                done += <size_t>n
+            self.taken = <unsigned int>done
+        n = self.send_taken(again and count > self.taken)
+        if n > 0:
+            offset[0] += n
+        return n
+
+    cdef Py_ssize_t encrypt(self, const char* data, size_t count) noexcept nogil:
+        """Makes records of at most SEND_BATCH bytes; they are held. How many bytes, or a want, or WEB_FAILED."""
+        cdef size_t[1] done
+        cdef size_t total = 0
+        cdef Py_ssize_t outcome
+        cdef int result
         if self.broken:
             return WEB_FAILED
         if self.blocked:
             count = self.blocked        # exactly the record that OpenSSL holds: it takes no others in this call
-        done[0] = 0
-        prepare_call()
-        result = SSL_write_ex(self.ssl, data, count, done)
-        if result == 1 and done[0] > 0:
-            self.blocked = 0
-            self.write_wants = 0
-            return <Py_ssize_t>done[0]
-        outcome = self.judge(result, &self.write_wants)
-        if outcome == WEB_END:
+        elif count > SEND_BATCH:
+            count = SEND_BATCH
+        if self.held.end - self.held.at > SEND_BATCH:
+            outcome = self.flush(False)
+            if outcome != 1:
+                return outcome
+        if not self.context.ktls and held_room(&self.held, count + (count // TLS_RECORD + 1) * RECORD_COST) < 0:
             return self.fail(0)
-        if outcome != WEB_FAILED and self.blocked == 0:
-            self.blocked = <unsigned short>min(count, <size_t>TLS_RECORD)
-        return outcome
+        while total < count:
+            done[0] = 0
+            prepare_call()
+            result = SSL_write_ex(self.ssl, data + total, min(count - total, <size_t>TLS_RECORD), done)
+            if result == 1 and done[0] > 0:
+                self.blocked = 0
+                total += done[0]
+                continue
+            outcome = self.judge(result, &self.write_wants)
+            if outcome == WEB_END or outcome == WEB_FAILED:
+                return self.fail(0) if not self.broken else WEB_FAILED
+            self.blocked = <unsigned short>min(count - total, <size_t>TLS_RECORD)
+            return <Py_ssize_t>total if total > 0 else outcome
+        return <Py_ssize_t>total
 
-    cdef Py_ssize_t send_file_some(self, int file, int64_t* offset, size_t count) noexcept nogil:
-        """Reads at most one record's worth and sends it: memory per download is constant, whatever the file's size.
-
-        After a want the same offset is read again; OpenSSL sends the record that it made then, so a file that changed
-        in between is sent as it was, and one that became shorter than the record is at its end (WEB_END).
-        """
-        cdef char[TLS_RECORD] chunk
-        cdef Py_ssize_t n
-        if self.kernel_sends:
-            return self.kernel_send_file(file, offset, count)
-        n = web_read_file(file, chunk, min(count, <size_t>TLS_RECORD), offset[0])
-        if n < 0:
-            self.error_number = errno
-            return WEB_FAILED
-        if n == 0 or n < self.blocked:
-            return WEB_END
-        n = self.send_some(chunk, <size_t>n, False)
-        if n > 0:
-            offset[0] += n
+    cdef Py_ssize_t send_taken(self, bint more) noexcept nogil:
+        """Sends what is held, and tells how many bytes of the caller's that were; a want: the kernel takes no more."""
+        cdef Py_ssize_t n = self.taken
+        cdef int outcome
+        if not more or self.held.end - self.held.at >= SEND_BATCH:
+            outcome = self.flush(more)
+            if outcome != 1:
+                return outcome
+        self.taken = 0
         return n
+
+    cdef int flush_step(self) noexcept nogil:
+        return self.flush(False)
+
+    cdef int flush(self, bint more) noexcept nogil:
+        """Hands what is held to the kernel: 1 nothing is held any more, WEB_WANT_WRITE, WEB_FAILED. more: further bytes
+        follow at once."""
+        cdef Py_ssize_t n
+        if self.held.data == NULL:
+            return 1
+        while self.held.at < self.held.end:
+            n = web_send(self.fd, self.held.data + self.held.at, self.held.end - self.held.at, more)
+            if n == WEB_WANT_WRITE:
+                self.write_wants = WEB_WRITE
+                return WEB_WANT_WRITE
+            if n <= 0:
+                self.error_number = errno
+                return self.fail(0)
+            self.held.at += <unsigned int>n
+        held_drop(&self.held)
+        if self.write_wants == WEB_WRITE:
+            self.write_wants = 0
+        return 1
 
     cdef Py_ssize_t kernel_send_file(self, int file, int64_t* offset, size_t count) noexcept nogil:
         cdef Py_ssize_t n, outcome
@@ -324,12 +414,18 @@ cdef class Tls(Connection):
         """
         cdef int result
         cdef Py_ssize_t outcome
-        if self.ssl != NULL and not self.broken and self.blocked == 0 and SSL_is_init_finished(self.ssl) == 1:
+        if (self.ssl != NULL and not self.broken and not self.notified and self.blocked == 0 and self.taken == 0
+                and SSL_is_init_finished(self.ssl) == 1):
             prepare_call()
             result = SSL_shutdown(self.ssl)
             if result < 0:
                 outcome = self.judge(result, &self.write_wants)
                 return <int>outcome if outcome != WEB_END else self.fail(0)
+            self.notified = True
+        if not self.broken:
+            outcome = self.flush(False)
+            if outcome != 1:
+                return <int>outcome
         self.write_wants = 0
         if c_shutdown(self.fd, SHUT_WR) < 0:
             self.error_number = errno
@@ -349,6 +445,7 @@ cdef class Tls(Connection):
             SSL_free(self.ssl)      # quiet: it sends nothing, and its BIO does not own the fd
             self.ssl = NULL
             ERR_clear_error()
+        held_drop(&self.held)
         Connection.release(self)
 
     # -- how a call went ---------------------------------------------------------------------------------------------
@@ -373,8 +470,12 @@ cdef class Tls(Connection):
         return self.fail(ERR_peek_last_error())
 
     cdef int fail(self, unsigned long code) noexcept nogil:
-        """No OpenSSL call but SSL_free from here on; keeps why."""
+        """No OpenSSL call but SSL_free from here on; keeps why. An alert that OpenSSL wrote goes out if it can at once
+        (RFC 8446, 6.2)."""
         self.broken = True
+        if self.held.at < self.held.end:
+            web_send(self.fd, self.held.data + self.held.at, self.held.end - self.held.at, 0)
+        held_drop(&self.held)
         self.error_code = code
         if ERR_GET_LIB(code) == ERR_LIB_SSL and ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING:
             self.truncated = True

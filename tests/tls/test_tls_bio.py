@@ -1,0 +1,167 @@
+"""What OpenSSL reads and writes in one step is bounded, and what it writes goes out: floods of key updates, tickets, alerts.
+
+Python's ssl cannot send key updates (RFC 8446, 4.6.3); the client here is OpenSSL itself, by ctypes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import fcntl
+import os
+import select
+import socket
+import ssl
+import sys
+import termios
+from collections.abc import Iterator
+
+import pytest
+
+from tests.serving import PATIENCE
+from tests.tls.peer import Files, connect, opened
+from web import Connection, Tls
+
+STEPS = 1000
+UPDATES = 15_000  # each is a record of 27 bytes: 405 kB, more than one step may read, and more than may be held
+READ_BUDGET = 256 * 1024
+NOT_REQUESTED, REQUESTED = 0, 1
+
+POINTER, INT = ctypes.c_void_p, ctypes.c_int
+FUNCTIONS = {
+    "TLS_client_method": (POINTER, []),
+    "SSL_CTX_new": (POINTER, [POINTER]),
+    "SSL_CTX_free": (None, [POINTER]),
+    "SSL_new": (POINTER, [POINTER]),
+    "SSL_free": (None, [POINTER]),
+    "SSL_set_fd": (INT, [POINTER, INT]),
+    "SSL_connect": (INT, [POINTER]),
+    "SSL_do_handshake": (INT, [POINTER]),
+    "SSL_key_update": (INT, [POINTER, INT]),
+    "SSL_read": (INT, [POINTER, ctypes.c_char_p, INT]),
+    "SSL_write": (INT, [POINTER, ctypes.c_char_p, INT]),
+}
+
+
+class Client:
+    """A TLS 1.3 client over TCP that never waits."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        name = ctypes.util.find_library("ssl")
+        if name is None:
+            pytest.skip("there is no shared libssl")
+        self.lib = ctypes.CDLL(name)
+        for function, (result, arguments) in FUNCTIONS.items():
+            getattr(self.lib, function).restype = result
+            getattr(self.lib, function).argtypes = arguments
+        self.sock = sock
+        sock.setblocking(False)
+        self.context = self.lib.SSL_CTX_new(self.lib.TLS_client_method())
+        self.ssl = self.lib.SSL_new(self.context)
+        assert self.lib.SSL_set_fd(self.ssl, sock.fileno()) == 1
+
+    def close(self) -> None:
+        self.lib.SSL_free(self.ssl)
+        self.lib.SSL_CTX_free(self.context)
+        self.sock.close()
+
+    def update_keys(self, kind: int) -> bool:
+        """Whether the record went out."""
+        return self.lib.SSL_key_update(self.ssl, kind) == 1 and self.lib.SSL_do_handshake(self.ssl) == 1
+
+    def read(self) -> bytes:
+        room = ctypes.create_string_buffer(100)
+        count = self.lib.SSL_read(self.ssl, room, 100)
+        return room.raw[: max(0, count)]
+
+    def write(self, data: bytes) -> bool:
+        return bool(self.lib.SSL_write(self.ssl, data, len(data)) == len(data))
+
+
+@pytest.fixture
+def pair(files: Files) -> Iterator[tuple[Tls, Client]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    connection, client = Connection.tls(ours, files.context()), Client(theirs)
+    for _ in range(STEPS):
+        client_done = client.lib.SSL_connect(client.ssl) == 1
+        if connection.handshake() and client_done:
+            break
+        select.select([connection.fileno(), theirs.fileno()], [], [], 1)
+    yield connection, client
+    client.close()
+    connection.close()
+
+
+def unread(connection: Tls, client: Client) -> int:
+    """Bytes that the client wrote and the connection has not taken from its socket."""
+
+    def ask(fd: int, question: int) -> int:
+        return int.from_bytes(fcntl.ioctl(fd, question, bytes(4)), sys.byteorder)
+
+    return ask(client.sock.fileno(), termios.TIOCOUTQ) + ask(connection.fileno(), termios.FIONREAD)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how many bytes wait in a socket")
+def test_one_step_reads_a_bounded_number_of_records_without_data(pair: tuple[Tls, Client]) -> None:
+    connection, client = pair
+    sent = 0
+    while sent < UPDATES and client.update_keys(NOT_REQUESTED):
+        sent += 1
+    before = unread(connection, client)
+    if before <= READ_BUDGET + 2 * 16384:
+        pytest.skip("the socket buffers are too small for a flood")
+    assert connection.recv(1) is None
+    assert connection.wants == "read"
+    assert unread(connection, client) > 0
+    for _ in range(STEPS):
+        if unread(connection, client) == 0:
+            break
+        assert connection.recv(1) is None
+    assert client.write(b"data at last")
+    select.select([connection.fileno()], [], [], PATIENCE)
+    assert connection.recv(100) == b"data at last"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how many bytes wait in a socket")
+def test_answers_to_key_updates_that_nobody_reads_stop_the_reading(pair: tuple[Tls, Client]) -> None:
+    """Each update asks for one in return. When HELD_MAX bytes of these wait, no more is read."""
+    connection, client = pair
+    with socket.socket(fileno=os.dup(connection.fileno())) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)  # the smallest makes TCP wait for seconds
+    updates = 0
+    while updates < UPDATES and client.update_keys(REQUESTED):
+        updates += 1
+    for _ in range(STEPS):
+        assert connection.recv(1) is None
+    assert connection.wants == "write"
+    assert unread(connection, client) > 0  # it is not read: our memory is not filled with answers
+    data, sent = b"", None
+    for _ in range(100 * STEPS):  # it reads at last, and all is well
+        select.select([client.sock], [connection] if connection.wants == "write" else [], [], PATIENCE)
+        data = client.read()
+        assert connection.recv(1) is None
+        sent = sent or connection.send(b"hello")
+        if data:
+            break
+    assert (data, sent) == (b"hello", 5)
+
+
+def test_the_ticket_comes_without_a_request(files: Files) -> None:
+    _, peer = opened(files)
+    assert peer.read() is None
+    assert peer.tls.session is not None
+    assert peer.tls.session.has_ticket
+
+
+def test_the_alert_comes_when_a_handshake_fails(files: Files) -> None:
+    client = files.client()
+    client.set_alpn_protocols(["h2"])
+    connection, peer = connect(files.context(), client)
+    peer.handshake()
+    with pytest.raises(ConnectionError, match="ALPN"):
+        connection.handshake()
+    with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
+        peer.handshake()
