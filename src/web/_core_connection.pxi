@@ -132,6 +132,11 @@ cdef class Connection:
         """Hands to the kernel what the transport itself still holds: 1 nothing, WEB_WANT_WRITE, WEB_FAILED."""
         return 1
 
+    cdef int64_t unacknowledged(self) noexcept nogil:
+        """Bytes that were reported as sent and that the peer has not acknowledged; less than none where some are on
+        their way that were not reported yet."""
+        return web_unacknowledged(self.fd)
+
     cdef int shutdown_step(self) noexcept nogil:
         """Says that nothing more will be sent (close_notify, FIN): 1 done."""
         return WEB_FAILED

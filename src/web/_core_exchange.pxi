@@ -517,7 +517,7 @@ cdef void rate_restart(Loop loop, Connection c) noexcept nogil:
     """Begins a period over which the minimum rate is measured."""
     c.http.moved = 0
     c.http.moved_since = loop.now
-    c.http.unacknowledged = web_unacknowledged(c.fd)
+    c.http.unacknowledged = c.unacknowledged()
 
 
 cdef void exchange_check_rate(Loop loop, Connection c, bint late) noexcept nogil:
@@ -539,7 +539,7 @@ cdef void exchange_check_rate(Loop loop, Connection c, bint late) noexcept nogil
     elif elapsed >= grace:
         moved = <int64_t>http.moved
         if writing:
-            moved += http.unacknowledged - web_unacknowledged(c.fd)
+            moved += http.unacknowledged - c.unacknowledged()
         if <double>moved < <double>rate * <double>elapsed / 1e9:
             if writing:
                 take_out(loop, c, CLOSE_RESPONSE_SLOW)

@@ -392,6 +392,10 @@ cdef class Tls(Connection):
             self.write_wants = 0
         return 1
 
+    cdef int64_t unacknowledged(self) noexcept nogil:
+        """A batch is reported when all of it has gone; a slow peer is judged by what it took of it until then."""
+        return web_unacknowledged(self.fd) + <int64_t>(self.held.end - self.held.at) - <int64_t>self.taken
+
     cdef Py_ssize_t kernel_send_file(self, int file, int64_t* offset, size_t count) noexcept nogil:
         cdef Py_ssize_t n, outcome
         if self.transport != TRANSPORT_OPEN or self.ssl == NULL or self.blocked:

@@ -5,13 +5,15 @@ The time under test is small; every wait is a blocking read, which ends when the
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from contextlib import suppress
 
 import pytest
 
 import web
-from tests.wire.clients import Peer, chunked, request
+from tests.wire.clients import Peer, TlsPeer, chunked, request
 from tests.wire.sites import Embed, Serve
 
 OK = web.GET("*", lambda req: "ok")
@@ -228,6 +230,26 @@ def test_who_reads_slowly_but_steadily_gets_all(serve: Serve) -> None:
         time.sleep(0.01)
     got += peer.exactly(len(content) - len(got))
     assert bytes(got) == content
+
+
+def test_what_a_slow_reader_took_of_a_batch_counts(embed: Embed) -> None:
+    """Under TLS 64 KiB are encrypted and reported together: it takes two seconds for them, and is looked at each second."""
+    site = embed(web.GET("/", lambda req: bytes(1_000_000)), response_grace=0.1, response_min_rate=4000)
+    peer, connection = site.pair()
+    with socket.socket(fileno=os.dup(connection.fileno())) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    if site.certificate is not None:
+        peer = TlsPeer(peer.sock, site.certificate.client, site.turn)
+    peer.send(request())
+    until = time.monotonic() + 3.5
+    while time.monotonic() < until:
+        site.settle()
+        with suppress(BlockingIOError):
+            peer.sock.recv(1500)
+        time.sleep(0.05)
+    assert not connection.closed
+    peer.close()
+    site.settle()
 
 
 def test_a_pipelining_client_that_never_reads_is_held_and_closed(serve_plain: Serve) -> None:
