@@ -349,6 +349,7 @@ cdef class Tls(Connection):
             result = SSL_write_ex(self.ssl, data + total, min(count - total, <size_t>TLS_RECORD), done)
             if result == 1 and done[0] > 0:
                 self.blocked = 0
+                self.write_wants = 0
                 total += done[0]
                 continue
             outcome = self.judge(result, &self.write_wants)

@@ -110,6 +110,23 @@ def test_blocked_send_is_repeated_with_the_same_bytes(files: Files, version: ssl
     assert connection.wants is None
 
 
+def test_a_send_that_went_through_waits_for_nothing(files: Files) -> None:
+    """Also where OpenSSL writes to the socket itself, as it does for kernel TLS."""
+    connection, peer = connect(files.context(ktls=True), files.client())
+    shake_hands(connection, peer)
+    shrink(connection, peer)
+    data = os.urandom(100_000)
+    taken = fill(connection, data)
+    received = b""
+    while taken < len(data):
+        received += peer.read() or b""
+        taken += connection.send(data[taken:]) or 0
+    assert connection.wants is None
+    while len(received) < len(data):
+        received += peer.read() or b""
+    assert received == data
+
+
 def test_reading_goes_on_while_writing_is_blocked(files: Files) -> None:
     connection, peer = opened(files)
     shrink(connection, peer)
