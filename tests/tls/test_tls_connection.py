@@ -131,6 +131,25 @@ def test_a_blocked_send_is_repeated_with_all_of_the_same_bytes(files: Files, ktl
     assert received == data[: taken + n]
 
 
+@pytest.mark.parametrize("room", [5000, 10_000, 20_000, 30_000])
+@pytest.mark.parametrize("ktls", [False, True])
+def test_after_a_short_send_other_bytes_may_come(files: Files, ktls: bool, room: int) -> None:
+    """What was not taken is nowhere: neither held, nor kept by OpenSSL."""
+    connection, peer = connect(files.context(ktls=ktls), files.client())
+    shake_hands(connection, peer)
+    with socket.socket(fileno=os.dup(connection.fileno())) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+    data, received = os.urandom(200_000), b""
+    while (n := connection.send(data)) is None:
+        received += peer.read() or b""
+    while connection.send(b"other bytes") is None:
+        received += peer.read() or b""
+    expected = data[:n] + b"other bytes"
+    while len(received) < len(expected):
+        received += peer.read() or b""
+    assert received == expected
+
+
 def test_a_blocked_file_is_repeated_with_the_same_count(files: Files, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(200_000))
     connection, peer = opened(files)
