@@ -317,8 +317,8 @@ cdef class Connection:
             return 0
         with nogil:
             result = self.send_some(start, count, False)
-        # OpenSSL holds at most one record's worth of bytes that it has encrypted and not yet written.
-        self.blocked = held[:TLS_RECORD] if is_blocked(result) else None
+        # So much of it may be encrypted already, and is sent whatever comes again.
+        self.blocked = held[:SEND_BATCH] if is_blocked(result) else None
         return self.finish(result, "send")
 
     def send_file(self, file, int64_t offset, Py_ssize_t count):
@@ -333,7 +333,7 @@ cdef class Connection:
             raise ValueError("send_file: count must be 1 or more and offset not negative")
         self.begin("send_file")
         self.require_open("send_file")
-        cdef tuple again = (source, offset, min(count, <Py_ssize_t>TLS_RECORD))
+        cdef tuple again = (source, offset, min(count, <Py_ssize_t>SEND_BATCH))
         if self.blocked is not None:
             self.require_again("send_file", self.blocked == again)
         with nogil:

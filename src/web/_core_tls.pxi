@@ -306,7 +306,7 @@ cdef class Tls(Connection):
         if self.transport != TRANSPORT_OPEN or self.ssl == NULL or count < self.taken:
             return illegal_step()
         if self.taken == 0:
-            while done < count and done < SEND_BATCH:
+            while done < count and done < self.batch():
                 n = web_read_file(file, chunk, min(count - done, <size_t>TLS_RECORD), offset[0] + <int64_t>done)
                 if n < 0:
                     self.error_number = errno
@@ -325,6 +325,11 @@ cdef class Tls(Connection):
             offset[0] += n
         return n
 
+    cdef size_t batch(self) noexcept nogil:
+        """How many bytes are encrypted before any are sent. One record where OpenSSL writes to the socket itself: it would
+        keep the next one when that blocks, and whoever is told of the first may go on with other bytes than those."""
+        return TLS_RECORD if self.context.ktls else SEND_BATCH
+
     cdef Py_ssize_t encrypt(self, const char* data, size_t count) noexcept nogil:
         """Makes records of at most SEND_BATCH bytes; they are held. How many bytes, or a want, or WEB_FAILED."""
         cdef size_t[1] done
@@ -335,8 +340,8 @@ cdef class Tls(Connection):
             return WEB_FAILED
         if self.blocked:
             count = self.blocked        # exactly the record that OpenSSL holds: it takes no others in this call
-        elif count > SEND_BATCH:
-            count = SEND_BATCH
+        else:
+            count = min(count, self.batch())
         if self.held.end - self.held.at > SEND_BATCH:
             outcome = self.flush(False)
             if outcome != 1:
@@ -349,6 +354,7 @@ cdef class Tls(Connection):
             result = SSL_write_ex(self.ssl, data + total, min(count - total, <size_t>TLS_RECORD), done)
             if result == 1 and done[0] > 0:
                 self.blocked = 0
+                self.write_wants = 0
                 total += done[0]
                 continue
             outcome = self.judge(result, &self.write_wants)

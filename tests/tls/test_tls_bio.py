@@ -23,8 +23,10 @@ from tests.tls.peer import Files, connect, opened
 from web import Connection, Tls
 
 STEPS = 1000
-UPDATES = 15_000  # each is a record of 27 bytes: 405 kB, more than one step may read, and more than may be held
+UPDATES = 15_000  # 405 kB: more than one step may read, and more than may be held
 READ_BUDGET = 256 * 1024
+UPDATE = 27  # bytes of such a record
+SEND_BATCH = 65536
 NOT_REQUESTED, REQUESTED = 0, 1
 
 POINTER, INT = ctypes.c_void_p, ctypes.c_int
@@ -70,19 +72,15 @@ class Client:
         return self.lib.SSL_key_update(self.ssl, kind) == 1 and self.lib.SSL_do_handshake(self.ssl) == 1
 
     def read(self) -> bytes:
-        room = ctypes.create_string_buffer(100)
-        count = self.lib.SSL_read(self.ssl, room, 100)
+        room = ctypes.create_string_buffer(16384)
+        count = self.lib.SSL_read(self.ssl, room, 16384)
         return room.raw[: max(0, count)]
 
     def write(self, data: bytes) -> bool:
         return bool(self.lib.SSL_write(self.ssl, data, len(data)) == len(data))
 
 
-@pytest.fixture
-def pair(files: Files) -> Iterator[tuple[Tls, Client]]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        theirs = socket.create_connection(listener.getsockname())
-        ours, _ = listener.accept()
+def opened_pair(files: Files, ours: socket.socket, theirs: socket.socket) -> Iterator[tuple[Tls, Client]]:
     connection, client = Connection.tls(ours, files.context()), Client(theirs)
     for _ in range(STEPS):
         client_done = client.lib.SSL_connect(client.ssl) == 1
@@ -92,6 +90,32 @@ def pair(files: Files) -> Iterator[tuple[Tls, Client]]:
     yield connection, client
     client.close()
     connection.close()
+
+
+@pytest.fixture
+def pair(files: Files) -> Iterator[tuple[Tls, Client]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    yield from opened_pair(files, ours, theirs)
+
+
+@pytest.fixture
+def near_pair(files: Files) -> Iterator[tuple[Tls, Client]]:
+    """Over a Unix socket: what one end sends, the other finds at once. The connection's end holds next to nothing."""
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    yield from opened_pair(files, ours, theirs)
+
+
+def hold_answers(connection: Tls, client: Client, count: int) -> None:
+    """Makes the connection hold the answers to so many key updates, and part of one more."""
+    while connection.wants != "write":
+        assert client.update_keys(REQUESTED)
+        assert connection.recv(1) is None
+    for _ in range(count):
+        assert client.update_keys(REQUESTED)
+        assert connection.recv(1) is None
 
 
 def unread(connection: Tls, client: Client) -> int:
@@ -147,6 +171,23 @@ def test_answers_to_key_updates_that_nobody_reads_stop_the_reading(pair: tuple[T
         if data:
             break
     assert (data, sent) == (b"hello", 5)
+
+
+@pytest.mark.parametrize("before", [SEND_BATCH // UPDATE - fewer for fewer in (0, 1, 2, 3)])
+def test_all_that_a_send_encrypts_is_taken(near_pair: tuple[Tls, Client], before: int) -> None:
+    """However much is held already: OpenSSL never keeps a record that the next send would have to begin with."""
+    connection, client = near_pair
+    hold_answers(connection, client, before)
+    data, received, n = os.urandom(2 * SEND_BATCH), b"", connection.send(b"")
+    while not n:
+        n = connection.send(data)
+        received += client.read()
+    assert n == SEND_BATCH
+    while connection.send(b"other bytes") is None:
+        received += client.read()
+    for _ in range(STEPS):
+        received += client.read()
+    assert received == data[:n] + b"other bytes"
 
 
 def test_the_ticket_comes_without_a_request(files: Files) -> None:

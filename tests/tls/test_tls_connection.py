@@ -110,6 +110,81 @@ def test_blocked_send_is_repeated_with_the_same_bytes(files: Files, version: ssl
     assert connection.wants is None
 
 
+@pytest.mark.parametrize("ktls", [False, True])
+def test_a_blocked_send_is_repeated_with_all_of_the_same_bytes(files: Files, ktls: bool) -> None:
+    """Several records may be made of them already: no other byte may look as if it had been sent."""
+    connection, peer = connect(files.context(ktls=ktls), files.client())
+    shake_hands(connection, peer)
+    shrink(connection, peer)
+    data = os.urandom(70_000)
+    taken = fill(connection, data)
+    rest = data[taken:]
+    for other in (rest[:16_384], rest[:60_000], rest[:20_000] + bytes(50_000), rest[:65_535] + bytes(5000)):
+        with pytest.raises(ValueError, match="same bytes"):
+            connection.send(other)
+    received, n = b"", None
+    while n is None:
+        received += peer.read() or b""
+        n = connection.send(rest + b"and more")
+    while len(received) < taken + n:
+        received += peer.read() or b""
+    assert received == data[: taken + n]
+
+
+@pytest.mark.parametrize("room", [5000, 10_000, 20_000, 30_000])
+@pytest.mark.parametrize("ktls", [False, True])
+def test_after_a_short_send_other_bytes_may_come(files: Files, ktls: bool, room: int) -> None:
+    """What was not taken is nowhere: neither held, nor kept by OpenSSL."""
+    connection, peer = connect(files.context(ktls=ktls), files.client())
+    shake_hands(connection, peer)
+    with socket.socket(fileno=os.dup(connection.fileno())) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+    data, received = os.urandom(200_000), b""
+    while (n := connection.send(data)) is None:
+        received += peer.read() or b""
+    while connection.send(b"other bytes") is None:
+        received += peer.read() or b""
+    expected = data[:n] + b"other bytes"
+    while len(received) < len(expected):
+        received += peer.read() or b""
+    assert received == expected
+
+
+def test_a_blocked_file_is_repeated_with_the_same_count(files: Files, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(200_000))
+    connection, peer = opened(files)
+    shrink(connection, peer)
+    with open(tmp_path / "file", "rb") as file:
+        assert connection.send_file(file, 0, 100_000) is None
+        for count in (1, 16_384, 20_000, 65_535):
+            with pytest.raises(ValueError, match="same bytes"):
+                connection.send_file(file, 0, count)
+        n, received = None, b""
+        while n is None:
+            received += peer.read() or b""
+            n = connection.send_file(file, 0, 200_000)
+    while len(received) < n:
+        received += peer.read() or b""
+    assert received == bytes(n)
+
+
+def test_a_send_that_went_through_waits_for_nothing(files: Files) -> None:
+    """Also where OpenSSL writes to the socket itself, as it does for kernel TLS."""
+    connection, peer = connect(files.context(ktls=True), files.client())
+    shake_hands(connection, peer)
+    shrink(connection, peer)
+    data = os.urandom(100_000)
+    taken = fill(connection, data)
+    received = b""
+    while taken < len(data):
+        received += peer.read() or b""
+        taken += connection.send(data[taken:]) or 0
+    assert connection.wants is None
+    while len(received) < len(data):
+        received += peer.read() or b""
+    assert received == data
+
+
 def test_reading_goes_on_while_writing_is_blocked(files: Files) -> None:
     connection, peer = opened(files)
     shrink(connection, peer)

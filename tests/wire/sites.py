@@ -89,19 +89,21 @@ class Embedded:
         assert self.has_work(HANG), "the peer waits for the server and the server for the peer"
         self.server.run_once(0)
 
-    def pair(self) -> tuple[Peer, web.Connection]:
+    def pair(self, *, ktls: bool = False) -> tuple[Peer, web.Connection]:
         """A raw client and the connection that serves it."""
         ours, theirs = socket.socketpair()
         self.stack.callback(ours.close)
-        return Peer(ours, self.turn), self.adopt(theirs)
+        return Peer(ours, self.turn), self.adopt(theirs, ktls=ktls)
 
-    def adopt(self, sock: socket.socket) -> web.Connection:
-        tls = None if self.certificate is None else web.TlsContext(self.certificate.cert, self.certificate.key)
+    def adopt(self, sock: socket.socket, *, ktls: bool = False) -> web.Connection:
+        tls = None
+        if self.certificate is not None:
+            tls = web.TlsContext(self.certificate.cert, self.certificate.key, ktls=ktls)
         return self.server.adopt(sock, tls)
 
     @contextmanager
-    def connect(self) -> Iterator[Peer]:
-        peer = self.pair()[0]
+    def connect(self, *, ktls: bool = False) -> Iterator[Peer]:
+        peer = self.pair(ktls=ktls)[0]
         try:
             if self.certificate is not None:
                 peer = TlsPeer(peer.sock, self.certificate.client, self.turn)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 import time
@@ -129,6 +130,20 @@ def test_an_idle_server_lets_its_host_sleep(embed: Embed) -> None:
         assert peer.ask().status == 200
         site.settle()
         assert not site.has_work(0.2)
+
+
+def test_a_server_sleeps_after_an_answer_that_blocked(embed: Embed) -> None:
+    """Also where OpenSSL writes to the socket itself, as it does for kernel TLS."""
+    content = os.urandom(3_000_000)
+    site = embed(web.GET("/", lambda req: content))
+    for ktls in (False, True):
+        with site.connect(ktls=ktls) as peer:
+            for _ in range(2):
+                peer.send(request())
+                site.settle()
+                assert peer.answer().body == content
+                site.settle()
+                assert not site.has_work(0.1)
 
 
 def test_without_connections_nothing_is_readable(embed: Embed) -> None:
