@@ -138,6 +138,23 @@ def respond(path: str, *forms: web.app.Form) -> Run:
     return in_c(partial(app._compile().repeat, request))
 
 
+def static_file() -> Run:
+    """The Response for a small file of a static folder. One that keeps files is made to keep a new one, too."""
+    folder = tempfile.TemporaryDirectory()
+    Path(folder.name, "style.css").write_bytes(b"x" * 1024)
+    form = web.static(folder.name)
+    if (files := getattr(form, "files", None)) is not None:
+        object.__setattr__(form, "files", type(files)(f"{form.root}/", 0.0))
+    request = web.Request(b"GET /style.css HTTP/1.1\r\nHost: a\r\n\r\n")
+    run = in_c(partial(web.App(form)._compile().repeat, request))
+
+    def keeping_the_folder(counter: Counter) -> int:
+        assert folder.name
+        return run(counter)
+
+    return keeping_the_folder
+
+
 # ---- the whole core: what the loop does from readiness to the last byte ----
 
 PLAIN = b"GET / HTTP/1.1\r\nHost: www.example.org\r\n\r\n"
@@ -275,6 +292,7 @@ OPERATIONS: dict[str, Make] = {
     "respond: Response.json": lambda: respond("/", web.GET("/", json_answer)),
     "respond: /u/:id": lambda: respond("/u/42", web.GET("/u/:id", user)),
     "respond: kept Response": hooked,
+    "respond: small static file": static_file,
     "respond: kept Response, one before hook": lambda: hooked(web.before(look)),
     "respond: kept Response, one after hook": lambda: hooked(web.after(pass_on)),
     "core: one request": partial(core, 1, PLAIN),

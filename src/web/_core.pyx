@@ -15,6 +15,7 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_routing     Router
     _core_dispatch    Dispatcher: hooks, route, handler, coercion
     _core_output      what a connection still has to send: a queue of segments
+    _core_files       small files of static folders, kept in memory
     _core_connection  the transport machine; Connection and Plain
     _core_tls_context certificate, key and policy of a TLS server
     _core_tls_bio     how OpenSSL reaches the socket
@@ -72,6 +73,7 @@ include "_core_response.pxi"
 include "_core_routing.pxi"
 include "_core_dispatch.pxi"
 include "_core_output.pxi"
+include "_core_files.pxi"
 include "_core_connection.pxi"
 include "_core_tls_context.pxi"
 include "_core_tls_bio.pxi"

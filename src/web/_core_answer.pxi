@@ -55,13 +55,13 @@ cdef int answer_write(Loop loop, Connection c, Request request, Response respons
     cdef str reason
     file[0] = -1
     size[0] = 0
-    if response._file is not None:
+    if response.file_name != NULL:
         opened = response.open_file(file, size)
         if opened < 0:
             # a file that is missing when it is to be sent is a 404, one that cannot be read is our own fault
             reason = "the file is not there" if opened == -404 else "the file cannot be read"
             response = loop.dispatcher.error(request, -opened, reason)
-            if response._file is not None and response.open_file(file, size) < 0:
+            if response.file_name != NULL and response.open_file(file, size) < 0:
                 return answer_without_request(loop, http, 500, NULL)
     try:
         return answer_queue(loop, c, response, file, size[0])

@@ -5,8 +5,8 @@
 #                                               then (body_waits_for_object) nothing of the body is read
 #     longer, or chunked                        into a block that grows with what really came
 #
-# The bytes of the object are written before anybody but the exchange has a reference to it. Memory that was made and not
-# yet written is not resident: a client that announces much and sends little costs address space.
+# The bytes of the object are written before anybody but the exchange has a reference to it. Memory that was made and
+# not yet written is not resident: a client that announces much and sends little costs address space.
 #
 # glibc gives the free top of the heap back to the system when it is more than twice the largest block that was ever
 # freed and had pages of its own. That would be after each large body, and each page of the next one would have to be

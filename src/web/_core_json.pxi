@@ -1,4 +1,5 @@
-# JSON (RFC 8259) for Response.json, returned dicts and lists, and Request.json: the standard library's, or App(json=...)'s.
+# JSON (RFC 8259) for Response.json, returned dicts and lists, and Request.json: the standard library's, or
+# App(json=...)'s.
 #
 # JSONEncoder.encode() makes the C encoder anew for each value, which costs more than encoding a small one. Here it is
 # made once. It keeps nothing between calls (markers is None), so threads may share it; without markers a value that

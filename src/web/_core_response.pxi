@@ -5,7 +5,9 @@
 # - _head holds the application's own field lines, each "Name: value\r\n", checked and encoded when they were set;
 #   writing the head is two memcpy. No CR, LF or NUL comes from a name or a value (RFC 9110 5.5): there is no other way
 #   into _head.
-# - _body is never None. file_name != NULL exactly when the body is a file: it points into _file, and _body is empty.
+# - _body is never None. _file is None when the body is no file. A file is opened when it is sent (file_name points into
+#   _file, _body is empty), or a static folder holds its content (file_name is NULL, _body is the content): who looks at
+#   the Response cannot tell which.
 # - status is 200 to 599. With 204, 205 and 304 (RFC 9110 15.3.5, 15.3.6, 15.4.5) there is neither body nor file.
 #
 # What the exchange writes itself (Content-Length, Date, Server, Connection ...) an application cannot set: it is
@@ -211,6 +213,13 @@ cdef class Response:
         copy._take(self)
         return copy
 
+    cdef Response with_content(self, bytes content):
+        """A copy whose file is not opened any more, because this is what is in it."""
+        cdef Response copy = self._copy()
+        copy._body = content
+        copy.file_name = NULL
+        return copy
+
     # ---- what the exchange calls ----
 
     cdef size_t head_bound(self) noexcept:
@@ -255,7 +264,7 @@ cdef class Response:
     @property
     def body(self):
         """bytes: the body; empty when it is a file."""
-        return self._body
+        return self._body if self._file is None else _NO_LINES
 
     @property
     def path(self):
@@ -392,7 +401,7 @@ cdef class Response:
 
 
 cdef tuple _value_of(Response response):
-    return (response.status, response._head, response._body, response._file)
+    return (response.status, response._head, response._body if response._file is None else _NO_LINES, response._file)
 
 
 cdef int _open_status(int error) noexcept nogil:

@@ -16,7 +16,7 @@ cdef enum:
     TAGS = 3
     IN_ARENA = 1 << 20
     HTTP_POOL = 256
-    HANDSHAKE_BUDGET = 2000000  # ns of handshakes in one turn: requests that are ready do not wait longer for crypto
+    HANDSHAKE_BUDGET = 500000   # ns of handshakes in one turn: requests that are ready do not wait longer for crypto
     TRIM_AFTER = 64             # connections that went: then their memory is given back to the system
     LATE = 250000000            # ns after its time at which a deadline tells of a slow loop, not of a slow peer
     CALL_BUDGET = 1000000       # ns of handlers before answers that are ready are sent

@@ -1,5 +1,5 @@
-# TLS on one connection: the handshake, read, write, shutdown. With _core_tls_bio and _core_tls_context the only caller of
-# OpenSSL.
+# TLS on one connection: the handshake, read, write, shutdown. With _core_tls_bio and _core_tls_context the only caller
+# of OpenSSL.
 #
 # The states are the transport's (_core_connection); what this part adds to them:
 #
@@ -18,8 +18,8 @@
 #   then SSL_get_error, errno only for SYSCALL; what is not explicitly success is a want or WEB_FAILED;
 # - broken: an SSL or SYSCALL error came; no call but SSL_free follows (SSL_get_error(3));
 # - what OpenSSL wrote is held (_core_tls_bio) until flush() handed it to the kernel. taken > 0: that many bytes of the
-#   caller's are encrypted and held, and their sender was told that it blocked: it comes again with the same bytes, and is
-#   told their number when they have gone;
+#   caller's are encrypted and held, and their sender was told that it blocked: it comes again with the same bytes, and
+#   is told their number when they have gone;
 # - with kernel TLS OpenSSL writes to the socket itself and nothing is held. blocked > 0: OpenSSL holds a record of that
 #   many bytes; the same bytes come first again, and not fewer, before anything else (it sends the old ones, and reports
 #   the length of the new ones);
@@ -296,8 +296,8 @@ cdef class Tls(Connection):
         return self.send_taken(more)
 
     cdef Py_ssize_t send_file_some(self, int file, int64_t* offset, size_t count, bint again) noexcept nogil:
-        """Reads at most SEND_BATCH bytes and sends them: memory per download is constant, whatever the file's size. What
-        was read once is not read again, so a file that changes meanwhile is sent as it was."""
+        """Reads at most SEND_BATCH bytes and sends them: memory per download is constant, whatever the file's size.
+        What was read once is not read again, so a file that changes meanwhile is sent as it was."""
         cdef char[TLS_RECORD] chunk
         cdef Py_ssize_t n
         cdef size_t done = 0
@@ -326,8 +326,9 @@ cdef class Tls(Connection):
         return n
 
     cdef size_t batch(self) noexcept nogil:
-        """How many bytes are encrypted before any are sent. One record where OpenSSL writes to the socket itself: it would
-        keep the next one when that blocks, and whoever is told of the first may go on with other bytes than those."""
+        """How many bytes are encrypted before any are sent. One record where OpenSSL writes to the socket itself: it
+        would keep the next one when that blocks, and whoever is told of the first may go on with other bytes than
+        those."""
         return TLS_RECORD if self.context.ktls else SEND_BATCH
 
     cdef Py_ssize_t encrypt(self, const char* data, size_t count) noexcept nogil:

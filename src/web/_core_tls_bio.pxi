@@ -7,9 +7,9 @@
 # never blocks with a record half written.
 #
 # Invariants
-# - Held bytes are sent in order and never changed. At most HELD_MAX of them: then the BIO asks for a retry, and OpenSSL says
-#   WANT_WRITE. That is for what OpenSSL writes unasked (handshakes, answers to key updates); a batch of the caller's bytes
-#   is encrypted behind at most SEND_BATCH, so there is always room for all of it.
+# - Held bytes are sent in order and never changed. At most HELD_MAX of them: then the BIO asks for a retry, and OpenSSL
+#   says WANT_WRITE. That is for what OpenSSL writes unasked (handshakes, answers to key updates); a batch of the
+#   caller's bytes is encrypted behind at most SEND_BATCH, so there is always room for all of it.
 # - One call of OpenSSL reads at most READ_BUDGET bytes: a peer that streams records without data holds up nobody.
 #
 # Ownership: the SSL owns the BIO; the BIO points back to the Tls without owning it, as the SSL does. The Tls owns the

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from urllib.parse import unquote_to_bytes
 
-from web._core import Request, Response
+from web._core import FileCache, Request, Response
 from web.errors import RouteError
 from web.mime import content_type
 
@@ -30,6 +30,7 @@ __all__ = ["Static", "static"]
 
 INDEX = "index.html"
 _SHOWN_DOT_NAMES = (".well-known",)
+_FOLDER = -1  # where a file has its size
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Static:
     at: str = "/"
     root: str = field(init=False, repr=False, compare=False)
     prefix: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
+    files: FileCache = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.at.startswith("/"):
@@ -56,12 +58,20 @@ class Static:
             raise RouteError(f"static({self.folder!r}): {root} {what}; relative names start at {os.getcwd()}")
         object.__setattr__(self, "root", root)
         object.__setattr__(self, "prefix", tuple(name.encode() for name in names))
+        object.__setattr__(self, "files", FileCache(os.path.join(root, "")))
 
     def __call__(self, request: Request) -> Response | None:
         raw = request.raw_path
+        kept = self.files.find(raw)
+        return self._answer(request, raw) if kept is None else kept
+
+    def _answer(self, request: Request, raw: str) -> Response | None:
+        """What the file system says now."""
         if not raw.startswith("/"):
             return None
-        segments = [unquote_to_bytes(segment) for segment in raw[1:].split("/")]
+        segments = raw[1:].encode().split(b"/")
+        if "%" in raw:
+            segments = [unquote_to_bytes(segment) for segment in segments]
         below = len(self.prefix)
         if tuple(segments[:below]) != self.prefix:
             return None
@@ -72,33 +82,40 @@ class Static:
         found = self._find(names)
         if found is None:
             return None
-        path, is_folder = found
-        if not is_folder:
-            return None if slash else Response.file(path, content_type(os.fsdecode(names[-1])))
+        path, size = found
+        if size != _FOLDER:
+            return None if slash else self._file(raw, path, size, names)
         index = self._step(path, INDEX)
-        if index is None or index[1]:
+        if index is None or index[1] == _FOLDER:
             return None
         if slash:
-            return Response.file(index[0], content_type(INDEX))
+            return self._file(raw, *index, [*names, INDEX.encode()])
         # The path begins with one slash and a name (an empty segment was refused), so it cannot be read as "//host".
         query = request.query_string
         return Response.redirect(f"{raw}/?{query}" if query else f"{raw}/", status=308)
 
-    def _find(self, names: list[bytes]) -> tuple[str, bool] | None:
-        """(path, whether it is a folder) of what the names lead to; None when that is nothing to serve."""
-        path, is_folder = self.root, True
+    def _file(self, raw: str, path: str, size: int, names: list[bytes]) -> Response:
+        """The file that the names led to; a small one is kept for this path, unless a link was on the way."""
+        response = Response.file(path, content_type(os.fsdecode(names[-1])))
+        if size > self.files.largest or "%" in raw or path != _joined(self.root, os.fsdecode(b"/".join(names))):
+            return response
+        return self.files.keep(raw, response)
+
+    def _find(self, names: list[bytes]) -> tuple[str, int] | None:
+        """(path, size or _FOLDER) of what the names lead to; None when that is nothing to serve."""
+        path, size = self.root, _FOLDER
         for depth, name in enumerate(names):
             if not _is_served(name, depth):
                 return None
             found = self._step(path, os.fsdecode(name))
             if found is None:
                 return None
-            path, is_folder = found
-        return path, is_folder
+            path, size = found
+        return path, size
 
-    def _step(self, folder: str, name: str) -> tuple[str, bool] | None:
+    def _step(self, folder: str, name: str) -> tuple[str, int] | None:
         """One name further from a path that holds no link. The path that comes back holds none either."""
-        path = os.path.join(folder, name)
+        path = _joined(folder, name)
         try:
             about = os.lstat(path)
             if stat.S_ISLNK(about.st_mode):
@@ -109,8 +126,12 @@ class Static:
         except OSError:  # not there, not permitted, too long, a loop of links
             return None
         if stat.S_ISDIR(about.st_mode):
-            return path, True
-        return (path, False) if stat.S_ISREG(about.st_mode) else None
+            return path, _FOLDER
+        return (path, about.st_size) if stat.S_ISREG(about.st_mode) else None
+
+
+def _joined(folder: str, name: str) -> str:
+    return folder + name if folder.endswith("/") else f"{folder}/{name}"
 
 
 def _is_served(name: bytes, depth: int) -> bool:

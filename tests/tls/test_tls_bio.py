@@ -1,4 +1,4 @@
-"""What OpenSSL reads and writes in one step is bounded, and what it writes goes out: floods of key updates, tickets, alerts.
+"""What OpenSSL reads and writes in one step is bounded, and what it writes goes out: key updates, tickets, alerts.
 
 Python's ssl cannot send key updates (RFC 8446, 4.6.3); the client here is OpenSSL itself, by ctypes.
 """

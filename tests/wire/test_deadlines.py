@@ -233,7 +233,7 @@ def test_who_reads_slowly_but_steadily_gets_all(serve: Serve) -> None:
 
 
 def test_what_a_slow_reader_took_of_a_batch_counts(embed: Embed) -> None:
-    """Under TLS 64 KiB are encrypted and reported together: it takes two seconds for them, and is looked at each second."""
+    """Under TLS 64 KiB are encrypted and reported together: it takes two seconds for them, and a look is due each."""
     site = embed(web.GET("/", lambda req: bytes(1_000_000)), response_grace=0.1, response_min_rate=4000)
     peer, connection = site.pair()
     with socket.socket(fileno=os.dup(connection.fileno())) as ours:
