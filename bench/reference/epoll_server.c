@@ -23,31 +23,26 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "fixed.h"
 #ifdef WITH_TLS
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 static SSL_CTX *tls;
 #endif
 
-enum { EVENTS = 256, READ_BYTES = 65536, BLOCK_BYTES = 16384, END = 0, WAIT = -1 };
+enum { EVENTS = 256, READ_BYTES = 65536, END = 0, WAIT = -1 };
 
 typedef struct {
     int fd;
-    unsigned int matched; /* how many characters of "\r\n\r\n" the bytes so far end with */
+    Asked asked;
     unsigned int interest;
     size_t owed;
-    size_t body; /* bytes still to come of the body that is being received */
 #ifdef WITH_TLS
     SSL *ssl;
     int ended; /* the peer said close_notify: only then is it answered by ours */
 #endif
 } Conn;
 
-static const char DEFAULT_ANSWER[] =
-    "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 13\r\n"
-    "Date: Mon, 23 Nov 2026 12:00:00 GMT\r\nServer: reference\r\n\r\nHello, World!";
-static char *block; /* whole answers, repeated to about BLOCK_BYTES */
-static size_t block_len, answer_len, body_len;
 static char in[READ_BYTES];
 static int ep, listener;
 static volatile sig_atomic_t heap_asked;
@@ -121,46 +116,12 @@ static ssize_t conn_send(Conn *c, const char *data, size_t len) {
     return errno == EAGAIN || errno == EINTR ? WAIT : END;
 }
 
-/* Requests that end within in[0:n]. */
-static size_t count_requests(Conn *c, size_t n) {
-    static const char end[] = "\r\n\r\n";
-    const char *p = in, *stop = in + n;
-    size_t found = 0;
-    while (p < stop) {
-        size_t left = (size_t)(stop - p);
-        if (c->body) { /* its last byte ends the request */
-            size_t some = c->body < left ? c->body : left;
-            p += some, c->body -= some;
-            found += !c->body;
-            continue;
-        }
-        if (c->matched) { /* a head's end may be split between two reads */
-            if (*p != end[c->matched]) c->matched = *p == '\r';
-            else c->matched++;
-            p++;
-            if (c->matched < 4) continue;
-            c->matched = 0;
-        } else {
-            const char *hit = memmem(p, left, end, 4);
-            if (!hit) {
-                for (c->matched = left < 3 ? (unsigned int)left : 3; c->matched; c->matched--)
-                    if (!memcmp(stop - c->matched, end, c->matched)) break;
-                return found;
-            }
-            p = hit + 4;
-        }
-        c->body = body_len;
-        found += !body_len;
-    }
-    return found;
-}
-
 /* 1: the connection lives, END: it was over. */
 static int flush(Conn *c) {
     while (c->owed) {
-        size_t at = (answer_len - c->owed % answer_len) % answer_len;
-        size_t len = c->owed < block_len - at ? c->owed : block_len - at;
-        ssize_t n = conn_send(c, block + at, len);
+        size_t len;
+        const char *bytes = next_bytes(c->owed, &len);
+        ssize_t n = conn_send(c, bytes, len);
         if (n == END) return END;
         if (n == WAIT) {
             watch(c, EPOLLIN | EPOLLOUT);
@@ -182,7 +143,7 @@ static void turn(Conn *c) {
         ssize_t n = conn_recv(c);
         if (n == WAIT) return;
         if (n > 0) {
-            c->owed += answer_len * count_requests(c, (size_t)n);
+            c->owed += answer_len * count_requests(&c->asked, in, (size_t)n);
             if (flush(c) != END) continue;
         }
         drop(c);
@@ -212,24 +173,6 @@ static void accept_some(void) {
 #endif
         watch(c, EPOLLIN);
     }
-}
-
-static void load_answer(const char *path) {
-    static char file[BLOCK_BYTES];
-    const char *answer = DEFAULT_ANSWER;
-    answer_len = sizeof DEFAULT_ANSWER - 1;
-    if (path) {
-        FILE *f = fopen(path, "rb");
-        if (!f) die(path);
-        answer_len = fread(file, 1, sizeof file, f);
-        if (!answer_len || answer_len == sizeof file) die("the answer must have 1 to 16383 bytes");
-        fclose(f);
-        answer = file;
-    }
-    size_t copies = BLOCK_BYTES / answer_len;
-    block_len = copies * answer_len;
-    if (!(block = malloc(block_len))) die("malloc");
-    for (size_t i = 0; i < copies; i++) memcpy(block + i * answer_len, answer, answer_len);
 }
 
 static void load_tls(const char *cert, const char *key, int tickets, int release) {

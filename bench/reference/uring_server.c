@@ -35,23 +35,19 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "fixed.h"
 
-enum { SUBMISSIONS = 1024, COMPLETIONS = 16384, BUFFERS = 256, BUFFER_BYTES = 4096, BLOCK_BYTES = 16384, FILES = 16384 };
+enum { SUBMISSIONS = 1024, COMPLETIONS = 16384, BUFFERS = 256, BUFFER_BYTES = 4096, FILES = 16384 };
 enum { ACCEPT, RECV, SEND, READABLE, WRITABLE, CANCEL, CLOSE, KIND = 7 }; /* low bits of user_data; the others are the Conn */
 
 typedef struct {
     int fd;
-    unsigned int matched; /* how many characters of "\r\n\r\n" the bytes so far end with */
+    Asked asked;
     unsigned int receiving, sending, cancelling, over;
     size_t owed;
     char in[]; /* BUFFER_BYTES, or nothing when there is a ring of buffers */
 } Conn;
 
-static const char DEFAULT_ANSWER[] =
-    "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 13\r\n"
-    "Date: Mon, 23 Nov 2026 12:00:00 GMT\r\nServer: reference\r\n\r\nHello, World!";
-static char *block; /* whole answers, repeated to about BLOCK_BYTES */
-static size_t block_len, answer_len;
 static int listener, wait_first, multishot, readiness, direct, sqpoll;
 
 static int ring;
@@ -110,17 +106,10 @@ static void push_poll(Conn *c, unsigned int kind) {
     *(kind == READABLE ? &c->receiving : &c->sending) = 1;
 }
 
-/* What of the owed bytes can be sent at once. */
-static const char *next_bytes(const Conn *c, size_t *len) {
-    size_t at = (answer_len - c->owed % answer_len) % answer_len;
-    *len = c->owed < block_len - at ? c->owed : block_len - at;
-    return block + at;
-}
-
 static void push_send(Conn *c) {
     size_t len;
     struct io_uring_sqe *s = push(IORING_OP_SEND, c->fd, c, SEND);
-    s->addr = (uintptr_t)next_bytes(c, &len);
+    s->addr = (uintptr_t)next_bytes(c->owed, &len);
     s->len = (unsigned int)len;
     s->msg_flags = MSG_NOSIGNAL;
     c->sending = 1;
@@ -137,33 +126,6 @@ static void drop(Conn *c) {
     if (direct) s->file_index = (unsigned int)c->fd + 1;
     s->flags = IOSQE_CQE_SKIP_SUCCESS;
     free(c);
-}
-
-/* Requests that end within p[0:n]. */
-static size_t count_requests(Conn *c, const char *p, size_t n) {
-    static const char end[] = "\r\n\r\n";
-    const char *stop = p + n;
-    size_t found = 0;
-    while (p < stop) {
-        if (c->matched) { /* a head's end may be split between two reads */
-            if (*p != end[c->matched]) c->matched = *p == '\r';
-            else c->matched++;
-            p++;
-            if (c->matched < 4) continue;
-            c->matched = 0;
-        } else {
-            size_t left = (size_t)(stop - p);
-            const char *hit = memmem(p, left, end, 4);
-            if (!hit) {
-                for (c->matched = left < 3 ? (unsigned int)left : 3; c->matched; c->matched--)
-                    if (!memcmp(stop - c->matched, end, c->matched)) break;
-                return found;
-            }
-            p = hit + 4;
-        }
-        found++;
-    }
-    return found;
 }
 
 /* Begins what the connection's state asks for, or ends it. */
@@ -190,7 +152,7 @@ static void give_back(unsigned int number) {
 static void on_recv(Conn *c, const struct io_uring_cqe *e) {
     unsigned int number = e->flags >> IORING_CQE_BUFFER_SHIFT, lent = e->flags & IORING_CQE_F_BUFFER;
     if (!(c->receiving = e->flags & IORING_CQE_F_MORE)) c->cancelling = 0;
-    if (e->res > 0) c->owed += answer_len * count_requests(c, lent ? buffers[number] : c->in, (size_t)e->res);
+    if (e->res > 0) c->owed += answer_len * count_requests(&c->asked, lent ? buffers[number] : c->in, (size_t)e->res);
     else if (e->res != -ENOBUFS && e->res != -ECANCELED) c->over = 1;
     if (lent) give_back(number);
     go_on(c);
@@ -214,7 +176,7 @@ static void turn(Conn *c, unsigned int kind, const struct io_uring_cqe *e) {
     while (!c->over && !c->sending) {
         if (c->owed) {
             size_t len;
-            const char *bytes = next_bytes(c, &len);
+            const char *bytes = next_bytes(c->owed, &len);
             n = send(c->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
             if (n >= 0) c->owed -= (size_t)n;
             else if (errno == EAGAIN) push_poll(c, WRITABLE);
@@ -222,7 +184,7 @@ static void turn(Conn *c, unsigned int kind, const struct io_uring_cqe *e) {
         } else if (got == BUFFER_BYTES || all) {
             got = recv(c->fd, in, BUFFER_BYTES, MSG_DONTWAIT);
             if (got < 0 && errno == EAGAIN) break;
-            if (got > 0) c->owed = answer_len * count_requests(c, in, (size_t)got);
+            if (got > 0) c->owed = answer_len * count_requests(&c->asked, in, (size_t)got);
             else c->over = 1;
         } else {
             break;
@@ -291,24 +253,6 @@ static void register_all(void) {
         ring = (int)own.offset;
         enter_flags = IORING_ENTER_REGISTERED_RING;
     }
-}
-
-static void load_answer(const char *path) {
-    static char file[BLOCK_BYTES];
-    const char *answer = DEFAULT_ANSWER;
-    answer_len = sizeof DEFAULT_ANSWER - 1;
-    if (path) {
-        FILE *f = fopen(path, "rb");
-        if (!f) die(path);
-        answer_len = fread(file, 1, sizeof file, f);
-        if (!answer_len || answer_len == sizeof file) die("the answer must have 1 to 16383 bytes");
-        fclose(f);
-        answer = file;
-    }
-    size_t copies = BLOCK_BYTES / answer_len;
-    block_len = copies * answer_len;
-    if (!(block = malloc(block_len))) die("malloc");
-    for (size_t i = 0; i < copies; i++) memcpy(block + i * answer_len, answer, answer_len);
 }
 
 int main(int argc, char **argv) {
