@@ -26,6 +26,7 @@ from bench.micro.counters import Callgrind, Count, Counter, Perf
 from bench.micro.messages import CHUNKED, HEADERS, REQUESTS
 from web import hotpath, routing
 
+ROOT = Path(__file__).parents[2]
 IN_C = 300  # times in one call
 ROUTES = (1, 10, 100, 1000)
 CAPTURES = 10
@@ -138,32 +139,16 @@ def respond(path: str, *forms: web.app.Form) -> Run:
     return in_c(partial(app._compile().repeat, request))
 
 
-def static_file() -> Run:
-    """The Response for a small file of a static folder. One that keeps files is made to keep a new one, too."""
-    folder = tempfile.TemporaryDirectory()
-    Path(folder.name, "style.css").write_bytes(b"x" * 1024)
-    form = web.static(folder.name)
-    if (files := getattr(form, "files", None)) is not None:
-        object.__setattr__(form, "files", type(files)(f"{form.root}/", 0.0))
-    request = web.Request(b"GET /style.css HTTP/1.1\r\nHost: a\r\n\r\n")
-    run = in_c(partial(web.App(form)._compile().repeat, request))
-
-    def keeping_the_folder(counter: Counter) -> int:
-        assert folder.name
-        return run(counter)
-
-    return keeping_the_folder
-
-
 # ---- the whole core: what the loop does from readiness to the last byte ----
 
 PLAIN = b"GET / HTTP/1.1\r\nHost: www.example.org\r\n\r\n"
+STATIC = b"GET /LICENSE HTTP/1.1\r\nHost: www.example.org\r\n\r\n"  # 1 KiB, and old enough to be kept
 POSTED = b"POST / HTTP/1.1\r\nHost: www.example.org\r\nContent-Length: 1024\r\n\r\n" + b"x" * 1024
 
 
 def make_server() -> web.Server:
-    app = web.App(web.GET("/", text), web.POST("/", lambda req: web.Response.text(str(len(req.body)))))
-    return web.Server(app, "127.0.0.1", 0)
+    upload = web.POST("/", lambda req: web.Response.text(str(len(req.body))))
+    return web.Server(web.App(web.GET("/", text), upload, web.static(ROOT)), "127.0.0.1", 0)
 
 
 def adopted(server: web.Server, context: web.TlsContext | None = None) -> socket.socket:
@@ -292,13 +277,13 @@ OPERATIONS: dict[str, Make] = {
     "respond: Response.json": lambda: respond("/", web.GET("/", json_answer)),
     "respond: /u/:id": lambda: respond("/u/42", web.GET("/u/:id", user)),
     "respond: kept Response": hooked,
-    "respond: small static file": static_file,
     "respond: kept Response, one before hook": lambda: hooked(web.before(look)),
     "respond: kept Response, one after hook": lambda: hooked(web.after(pass_on)),
     "core: one request": partial(core, 1, PLAIN),
     "core: of 64 ready connections, one": partial(core, 64, PLAIN),
     "core: of 16 pipelined requests, one": partial(core, 1, PLAIN * 16, 16),
     "core: POST of 1 KiB": partial(core, 16, POSTED),
+    "core: static file of 1 KiB": partial(core, 16, STATIC),
     "core: TLS, one request": partial(tls_keep_alive, 16),
     "core: TLS 1.3 handshake and close": tls_handshake,
 }

@@ -13,12 +13,13 @@
 #   because where the link leads is not in the mark.
 # - What changes a file sets its ctime to now, in ticks of its file system's clock. A file that was changed less than
 #   `young` ago (2 s, the coarsest tick in use) is not kept: it could change again without getting another mark.
-# - What no file system dates (writing through a memory map that was written through before), and what it dates wrongly
-#   (another machine's, whose clock is behind), is seen when the entry is `old`: after 10 s it is read again.
+# - What is not dated (writing through a memory map that was written through before), dated wrongly (by another machine,
+#   whose clock is behind) or not known here yet (on a network drive) is seen when the entry is `old`: after 10 s it is
+#   read again.
 # - Whatever fails here leads to the slow way, which then answers as it would have without this. One difference is left:
 #   a process that is out of descriptors still has what it kept.
 #
-# Owners and bounds: a Kept is immutable and replaced whole, so threads that share a folder see an entry or none, never
+# Owners and bounds: a _Kept is immutable and replaced whole, so threads that share a folder see an entry or none, never
 # a part of one; the GIL is given up only while a file is read, before there is an entry. The fd of a file that is read
 # is open within file_read only. There are at most KEPT_FILES entries, each of at most KEPT_SIZE bytes and two names: 8
 # MiB of content. A name is shorter than PATH_ROOM, and than what the request line may be. When there is no room the
@@ -93,7 +94,7 @@ cdef int file_read(const char* path, const web_file_mark* wanted, char* out) noe
 
 @cython.final
 @cython.freelist(16)
-cdef class Kept:
+cdef class _Kept:
     """One entry of a FileCache."""
     cdef Response response      # with the content; its _file is the path that is looked at
     cdef web_file_mark mark
@@ -109,7 +110,7 @@ cdef class FileCache:
     again.
     """
     cdef readonly Py_ssize_t largest    # bytes of the largest file that is kept
-    cdef dict files             # path as received -> Kept
+    cdef dict files             # path as received -> _Kept
     cdef str root
     cdef size_t below           # bytes of the root
     cdef double young
@@ -134,7 +135,7 @@ cdef class FileCache:
     def find(self, str raw_path not None):
         """The Response for a path as received; None when none is kept, or the file has changed."""
         cdef web_file_mark mark
-        cdef Kept kept = self.files.get(raw_path)
+        cdef _Kept kept = self.files.get(raw_path)
         if kept is None:
             return None
         if web_monotonic_ns() < kept.until \
@@ -152,7 +153,7 @@ cdef class FileCache:
         path is the root and the names of ``raw_path``, which has no '%'.
         """
         cdef web_file_mark mark
-        cdef Kept kept
+        cdef _Kept kept
         cdef bytes content
         cdef char* to
         cdef int done
@@ -166,7 +167,7 @@ cdef class FileCache:
             done = file_read(response.file_name, &mark, to)
         if done < 0:
             return response
-        kept = Kept.__new__(Kept)
+        kept = _Kept.__new__(_Kept)
         kept.response = response.with_content(content)
         kept.mark = mark
         kept.until = web_monotonic_ns() + <int64_t>(self.old * 1e9)

@@ -12,6 +12,10 @@ Nothing else leads to a file; all other paths are left to the next folder and th
 A folder is answered with its ``index.html``; without the final slash with a redirect (308), so that relative links
 work. A folder without index.html is a 404: its listing is never shown.
 
+Files of up to 16 KiB are kept in memory once they were asked for, and looked at again, name by name, before each use
+(``FileCache``): the answers are those of a folder that keeps nothing. A Response that is stored by whoever called the
+folder, or by an after hook, holds what the file was when it was asked for.
+
 The folder is the operator's: who can write into it while it is served (uploads by others, say) can swap a file for a
 link between the check and the opening. Files by strangers belong into a folder that they cannot make links in.
 """
