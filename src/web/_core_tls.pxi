@@ -427,6 +427,10 @@ cdef class Tls(Connection):
         cdef Py_ssize_t outcome
         if (self.ssl != NULL and not self.broken and not self.notified and self.blocked == 0 and self.taken == 0
                 and SSL_is_init_finished(self.ssl) == 1):
+            if self.held.end - self.held.at > SEND_BATCH:
+                outcome = self.flush(False)     # else the alert may find no room, and nothing would make any
+                if outcome != 1:
+                    return <int>outcome
             prepare_call()
             result = SSL_shutdown(self.ssl)
             if result < 0:

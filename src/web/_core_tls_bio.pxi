@@ -2,9 +2,8 @@
 # caller of OpenSSL.
 #
 # Reading goes straight to the socket. Writing does not: what OpenSSL writes is held, behind what is held already, and
-# Tls.flush hands it to the kernel when a step is whole. So several records of a file, the flights of a handshake, a
-# ticket and the answer to the first request, or the last answer and close_notify go out in one call, and SSL_write
-# never blocks with a record half written.
+# Tls.flush hands it to the kernel when a step is whole. So several records of a file, the flights of a handshake, or a
+# ticket and the answer to the first request go out in one call, and SSL_write never blocks with a record half written.
 #
 # Invariants
 # - Held bytes are sent in order and never changed. At most HELD_MAX of them: then the BIO asks for a retry, and OpenSSL

@@ -27,6 +27,7 @@ UPDATES = 15_000  # 405 kB: more than one step may read, and more than may be he
 READ_BUDGET = 256 * 1024
 UPDATE = 27  # bytes of such a record
 SEND_BATCH = 65536
+HELD_MAX = 2 * SEND_BATCH + 512
 NOT_REQUESTED, REQUESTED = 0, 1
 
 POINTER, INT = ctypes.c_void_p, ctypes.c_int
@@ -42,6 +43,7 @@ FUNCTIONS = {
     "SSL_key_update": (INT, [POINTER, INT]),
     "SSL_read": (INT, [POINTER, ctypes.c_char_p, INT]),
     "SSL_write": (INT, [POINTER, ctypes.c_char_p, INT]),
+    "SSL_get_shutdown": (INT, [POINTER]),
 }
 
 
@@ -75,6 +77,11 @@ class Client:
         room = ctypes.create_string_buffer(16384)
         count = self.lib.SSL_read(self.ssl, room, 16384)
         return room.raw[: max(0, count)]
+
+    @property
+    def was_told_the_end(self) -> bool:
+        """Whether close_notify came (SSL_RECEIVED_SHUTDOWN)."""
+        return self.lib.SSL_get_shutdown(self.ssl) & 2 == 2
 
     def write(self, data: bytes) -> bool:
         return bool(self.lib.SSL_write(self.ssl, data, len(data)) == len(data))
@@ -188,6 +195,25 @@ def test_all_that_a_send_encrypts_is_taken(near_pair: tuple[Tls, Client], before
     for _ in range(STEPS):
         received += client.read()
     assert received == data[:n] + b"other bytes"
+
+
+@pytest.mark.parametrize("before", [HELD_MAX // UPDATE - fewer for fewer in (1, 2, 3, 4)])
+def test_the_end_comes_behind_answers_that_nobody_read(near_pair: tuple[Tls, Client], before: int) -> None:
+    """Where they leave no room for close_notify, shutdown() waits for some to go out, and not for ever."""
+    connection, client = near_pair
+    hold_answers(connection, client, before)
+    for _ in range(3):
+        assert connection.shutdown() is None
+        assert connection.wants == "write"
+    for _ in range(STEPS):
+        assert client.read() == b""
+        if connection.shutdown():
+            break
+    else:
+        raise AssertionError("the shutdown has no end")
+    for _ in range(STEPS):
+        client.read()
+    assert client.was_told_the_end
 
 
 def test_the_ticket_comes_without_a_request(files: Files) -> None:
