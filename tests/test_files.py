@@ -324,7 +324,7 @@ FOLDER_CHANGES: dict[str, tuple[Callable[[Path], object], int]] = {
     "moved out, with a link to it": (lambda sub: sub.symlink_to(shutil.move(sub, sub.parents[1] / "elsewhere")), 404),
     "moved within, with a link to it": (lambda sub: sub.symlink_to(shutil.move(sub, sub.parent / "other")), 200),
     "renamed": (lambda sub: sub.rename(sub.parent / "other"), 404),
-    "replaced by a file": (lambda sub: (sub.rename(sub.parent / "other"), write(sub, b"file")), 404),
+    "replaced by a file": (lambda sub: (sub.rename(sub.parent / "other"), sub.write_bytes(b"file")), 404),
 }
 
 

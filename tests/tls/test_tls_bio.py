@@ -71,7 +71,7 @@ class Client:
 
     def update_keys(self, kind: int) -> bool:
         """Whether the record went out."""
-        return self.lib.SSL_key_update(self.ssl, kind) == 1 and self.lib.SSL_do_handshake(self.ssl) == 1
+        return bool(self.lib.SSL_key_update(self.ssl, kind) == 1 and self.lib.SSL_do_handshake(self.ssl) == 1)
 
     def read(self) -> bytes:
         room = ctypes.create_string_buffer(16384)
@@ -81,7 +81,7 @@ class Client:
     @property
     def was_told_the_end(self) -> bool:
         """Whether close_notify came (SSL_RECEIVED_SHUTDOWN)."""
-        return self.lib.SSL_get_shutdown(self.ssl) & 2 == 2
+        return bool(self.lib.SSL_get_shutdown(self.ssl) & 2)
 
     def write(self, data: bytes) -> bool:
         return bool(self.lib.SSL_write(self.ssl, data, len(data)) == len(data))
@@ -169,14 +169,15 @@ def test_answers_to_key_updates_that_nobody_reads_stop_the_reading(pair: tuple[T
         assert connection.recv(1) is None
     assert connection.wants == "write"
     assert unread(connection, client) > 0  # it is not read: our memory is not filled with answers
-    data, sent = b"", None
+    sent: int | None = None
     for _ in range(100 * STEPS):  # it reads at last, and all is well
         select.select([client.sock], [connection] if connection.wants == "write" else [], [], PATIENCE)
-        data = client.read()
+        if data := client.read():
+            break
         assert connection.recv(1) is None
         sent = sent or connection.send(b"hello")
-        if data:
-            break
+    else:
+        raise AssertionError("the answer never comes")
     assert (data, sent) == (b"hello", 5)
 
 
