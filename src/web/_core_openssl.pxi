@@ -49,7 +49,7 @@ cdef extern from "openssl/bio.h" nogil:
     bint BIO_get_ktls_send(BIO* bio)
     int BIO_free(BIO* bio)
 
-    # a BIO of our own: read and write answer 1, or 0 with or without a retry flag
+    # a BIO of our own: read and write answer 1, or 0 (the end) or -1 with or without a retry flag
     ctypedef int (*bio_read_callback)(BIO* bio, char* to, size_t count, size_t* done) noexcept nogil
     ctypedef int (*bio_write_callback)(BIO* bio, const char* data, size_t count, size_t* done) noexcept nogil
     ctypedef long (*bio_control_callback)(BIO* bio, int command, long number, void* pointer) noexcept nogil

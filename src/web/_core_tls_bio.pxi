@@ -79,7 +79,7 @@ cdef int bio_attach(Tls c) noexcept nogil:
 
 
 cdef int bio_read(BIO* bio, char* to, size_t count, size_t* done) noexcept nogil:
-    """1 and how many; 0: nothing, with a retry flag where it would block, else the end or a failure (errno)."""
+    """1 and how many; 0: the end; -1: nothing, with a retry flag where it would block, else a failure (errno)."""
     cdef void* owner = BIO_get_data(bio)
     cdef Py_ssize_t n = WEB_WANT_READ
     BIO_clear_retry_flags(bio)
@@ -96,19 +96,21 @@ cdef int bio_read(BIO* bio, char* to, size_t count, size_t* done) noexcept nogil
         BIO_set_retry_read(bio)
     elif n == WEB_END:
         (<Tls>owner).read_ended = True
-    return 0
+        return 0
+    return -1
 
 
 cdef int bio_write(BIO* bio, const char* data, size_t count, size_t* done) noexcept nogil:
-    """1: all of it is held; 0: nothing, with a retry flag where too much is held already, else for want of memory."""
+    """1: all of it is held; -1: nothing, with a retry flag where too much is held already, else for want of memory. Never
+    0: OpenSSL may take that for success."""
     cdef Held* held = &(<Tls>BIO_get_data(bio)).held
     BIO_clear_retry_flags(bio)
     done[0] = 0
     if held.end - held.at + count > HELD_MAX:
         BIO_set_retry_write(bio)
-        return 0
+        return -1
     if held_room(held, count) < 0:
-        return 0
+        return -1
     memcpy(held.data + held.end, data, count)
     held.end += <unsigned int>count
     done[0] = count

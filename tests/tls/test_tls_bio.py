@@ -198,6 +198,27 @@ def test_all_that_a_send_encrypts_is_taken(near_pair: tuple[Tls, Client], before
     assert received == data[:n] + b"other bytes"
 
 
+def test_without_memory_for_what_openssl_writes_the_connection_fails(near_pair: tuple[Tls, Client]) -> None:
+    """No record is lost while the connection goes on: its peer would see a forged one next."""
+    allocations = pytest.importorskip("_testcapi")
+    connection, client = near_pair
+    for number in range(10):
+        assert client.update_keys(REQUESTED)
+        allocations.set_nomemory(number, number + 1)
+        try:
+            connection.recv(1)
+        except MemoryError:  # for the bytes that recv() returns
+            continue
+        except ConnectionError:
+            break
+        finally:
+            allocations.remove_mem_hooks()
+    else:
+        raise AssertionError("what could not be held was not missed")
+    with pytest.raises(ConnectionError):
+        connection.send(b"x")
+
+
 @pytest.mark.parametrize("before", [HELD_MAX // UPDATE - fewer for fewer in (1, 2, 3, 4)])
 def test_the_end_comes_behind_answers_that_nobody_read(near_pair: tuple[Tls, Client], before: int) -> None:
     """Where they leave no room for close_notify, shutdown() waits for some to go out, and not for ever."""
