@@ -34,6 +34,7 @@ cdef extern from "openssl/err.h" nogil:
     const int ERR_LIB_SSL
     const int ERR_LIB_PEM
     unsigned long ERR_PACK(int library, int function, int reason)
+    unsigned long ERR_get_error()                               # the oldest, taken off the queue; 0: it is empty
     unsigned long ERR_peek_last_error()
     void ERR_clear_error()
     int ERR_GET_LIB(unsigned long code)

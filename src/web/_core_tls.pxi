@@ -31,8 +31,12 @@ from cpython.unicode cimport PyUnicode_InternFromString
 cdef extern from *:
     """
     static inline void web_clear_errno(void) { errno = 0; }
+    #if !defined(SSL_R_RECORD_LAYER_FAILURE) /* OpenSSL before 3.2 */
+    #define SSL_R_RECORD_LAYER_FAILURE -1
+    #endif
     """
     void web_clear_errno() noexcept nogil
+    const int SSL_R_RECORD_LAYER_FAILURE
 
 cdef enum:
     TLS_PLAINTEXT = -4          # handshake_step, in PEEK only: what came is no TLS record, and not a byte was taken
@@ -482,7 +486,7 @@ cdef class Tls(Connection):
             self.error_number = number
             self.truncated = number == 0
             return self.fail(0)
-        return self.fail(ERR_peek_last_error())
+        return self.fail(take_error())
 
     cdef int fail(self, unsigned long code) noexcept nogil:
         """No OpenSSL call but SSL_free from here on; keeps why. An alert that OpenSSL wrote goes out if it can at once
@@ -519,6 +523,17 @@ cdef void prepare_call() noexcept nogil:
     """Before each call that judge() may have to judge: nothing older may be mistaken for its failure."""
     ERR_clear_error()
     web_clear_errno()
+
+
+cdef unsigned long take_error() noexcept nogil:
+    """The newest error that says what is wrong; 0: there is none. Since OpenSSL 3.2 one about the record layer, which says
+    no more than that, comes behind it."""
+    cdef unsigned long found = 0, code = ERR_get_error()
+    while code != 0:
+        if found == 0 or ERR_GET_LIB(code) != ERR_LIB_SSL or ERR_GET_REASON(code) != SSL_R_RECORD_LAYER_FAILURE:
+            found = code
+        code = ERR_get_error()
+    return found
 
 
 cdef bint host_name_byte(unsigned char c) noexcept nogil:
