@@ -526,8 +526,8 @@ cdef void prepare_call() noexcept nogil:
 
 
 cdef unsigned long take_error() noexcept nogil:
-    """The newest error that says what is wrong; 0: there is none. Since OpenSSL 3.2 one about the record layer, which says
-    no more than that, comes behind it."""
+    """The newest error that says what is wrong; 0: there is none. Since OpenSSL 3.2 one about the record layer, which
+    says no more than that, comes behind it."""
     cdef unsigned long found = 0, code = ERR_get_error()
     while code != 0:
         if found == 0 or ERR_GET_LIB(code) != ERR_LIB_SSL or ERR_GET_REASON(code) != SSL_R_RECORD_LAYER_FAILURE:

@@ -101,8 +101,8 @@ cdef int bio_read(BIO* bio, char* to, size_t count, size_t* done) noexcept nogil
 
 
 cdef int bio_write(BIO* bio, const char* data, size_t count, size_t* done) noexcept nogil:
-    """1: all of it is held; -1: nothing, with a retry flag where too much is held already, else for want of memory. Never
-    0: OpenSSL may take that for success."""
+    """1: all of it is held; -1: nothing, with a retry flag where too much is held already, else for want of memory.
+    Never 0: OpenSSL may take that for success."""
     cdef Held* held = &(<Tls>BIO_get_data(bio)).held
     BIO_clear_retry_flags(bio)
     done[0] = 0
