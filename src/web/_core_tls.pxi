@@ -180,6 +180,8 @@ cdef class Tls(Connection):
             return self.fail(0)
         if is_blocked(outcome) and self.flush(False) != 1:
             return WEB_FAILED if self.broken else WEB_WANT_WRITE
+        if outcome == WEB_WANT_WRITE:
+            self.write_wants = WEB_WRITE        # there is more of a flight than may be held at a time
         return <int>outcome
 
     cdef int peek_step(self) noexcept nogil:

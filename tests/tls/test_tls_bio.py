@@ -15,6 +15,7 @@ import ssl
 import sys
 import termios
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -29,12 +30,14 @@ UPDATE = 27  # bytes of such a record
 SEND_BATCH = 65536
 HELD_MAX = 2 * SEND_BATCH + 512
 NOT_REQUESTED, REQUESTED = 0, 1
+SET_MAX_CERT_LIST = 51  # openssl/ssl.h: a client takes 100 KiB of certificates by default
 
 POINTER, INT = ctypes.c_void_p, ctypes.c_int
 FUNCTIONS = {
     "TLS_client_method": (POINTER, []),
     "SSL_CTX_new": (POINTER, [POINTER]),
     "SSL_CTX_free": (None, [POINTER]),
+    "SSL_CTX_ctrl": (ctypes.c_long, [POINTER, INT, ctypes.c_long, POINTER]),
     "SSL_new": (POINTER, [POINTER]),
     "SSL_free": (None, [POINTER]),
     "SSL_set_fd": (INT, [POINTER, INT]),
@@ -61,6 +64,7 @@ class Client:
         self.sock = sock
         sock.setblocking(False)
         self.context = self.lib.SSL_CTX_new(self.lib.TLS_client_method())
+        self.lib.SSL_CTX_ctrl(self.context, SET_MAX_CERT_LIST, 1 << 20, None)
         self.ssl = self.lib.SSL_new(self.context)
         assert self.lib.SSL_set_fd(self.ssl, sock.fileno()) == 1
 
@@ -87,13 +91,21 @@ class Client:
         return bool(self.lib.SSL_write(self.ssl, data, len(data)) == len(data))
 
 
-def opened_pair(files: Files, ours: socket.socket, theirs: socket.socket) -> Iterator[tuple[Tls, Client]]:
-    connection, client = Connection.tls(ours, files.context()), Client(theirs)
+def shake_hands(connection: Tls, client: Client) -> None:
     for _ in range(STEPS):
         client_done = client.lib.SSL_connect(client.ssl) == 1
-        if connection.handshake() and client_done:
-            break
-        select.select([connection.fileno(), theirs.fileno()], [], [], 1)
+        done = connection.handshake()
+        if client_done and done:
+            return
+        assert done or connection.wants
+        writing = [connection] if connection.wants == "write" else []
+        select.select([connection, client.sock], writing, [], 1)
+    raise AssertionError("the handshake goes in circles")
+
+
+def opened_pair(files: Files, ours: socket.socket, theirs: socket.socket) -> Iterator[tuple[Tls, Client]]:
+    connection, client = Connection.tls(ours, files.context()), Client(theirs)
+    shake_hands(connection, client)
     yield connection, client
     client.close()
     connection.close()
@@ -236,6 +248,25 @@ def test_the_end_comes_behind_answers_that_nobody_read(near_pair: tuple[Tls, Cli
     for _ in range(STEPS):
         client.read()
     assert client.was_told_the_end
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_a_flight_that_is_longer_than_what_may_be_held(long_files: Files, tmp_path: Path, room: int) -> None:
+    chain = long_files.chain.read_bytes()
+    copies = 2 * HELD_MAX // len(chain) + 1  # base64 is a third longer
+    (tmp_path / "chain.pem").write_bytes(chain * copies)
+    ours, theirs = socket.socketpair()
+    if room:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+    files = Files(tmp_path / "chain.pem", long_files.key, long_files.root)
+    connection, client = Connection.tls(ours, files.context()), Client(theirs)
+    try:
+        shake_hands(connection, client)
+        assert connection.send(b"x") == 1
+        assert client.read() == b"x"
+    finally:
+        client.close()
+        connection.close()
 
 
 def test_the_ticket_comes_without_a_request(files: Files) -> None:
