@@ -98,8 +98,8 @@ def shake_hands(connection: Tls, client: Client) -> None:
         if client_done and done:
             return
         assert done or connection.wants
-        writing = [connection] if connection.wants == "write" else []
-        select.select([connection, client.sock], writing, [], 1)
+        fd = connection.fileno()
+        select.select([fd, client.sock.fileno()], [fd] if connection.wants == "write" else [], [], 1)
     raise AssertionError("the handshake goes in circles")
 
 
