@@ -22,7 +22,7 @@
 #   is told their number when they have gone;
 # - with kernel TLS OpenSSL writes to the socket itself and nothing is held. blocked > 0: OpenSSL holds a record of that
 #   many bytes; the same bytes come first again, and not fewer, before anything else (it sends the old ones, and reports
-#   the length of the new ones);
+#   the length of the new ones). Without kernel TLS SSL_write blocks only within a message of the peer's, and holds nothing;
 # - a Tls is drained only when recv_some said WEB_WANT_READ, or has_pending said -1: SSL_has_pending counts part of a
 #   record too, so that has_pending 1 may be followed by WEB_WANT_READ.
 
@@ -357,6 +357,7 @@ cdef class Tls(Connection):
             return self.fail(0)
         while total < count:
             done[0] = 0
+            self.read_left = READ_BUDGET        # within a message of the peer's it reads the rest of that first
             prepare_call()
             result = SSL_write_ex(self.ssl, data + total, min(count - total, <size_t>TLS_RECORD), done)
             if result == 1 and done[0] > 0:
