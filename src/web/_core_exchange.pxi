@@ -492,7 +492,7 @@ cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:
                 deadline_set(&loop.deadlines, &c.deadline, DEADLINE_HEAD, loop.now)
             if c.unfinished.source == NULL:
                 loop_count_unfinished(loop, c)
-        else:
+        elif not c.deadline.is_set or c.deadline.kind != DEADLINE_IDLE:     # records without data do not move it either
             deadline_set(&loop.deadlines, &c.deadline, DEADLINE_IDLE, loop.now)
         if not partial and not http.peer_ended:
             http1_free(loop, c)

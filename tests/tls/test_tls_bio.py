@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+import web
 from tests.serving import PATIENCE
 from tests.tls.peer import Files, connect, opened
 from web import Connection, Tls
@@ -267,6 +268,27 @@ def test_a_flight_that_is_longer_than_what_may_be_held(long_files: Files, tmp_pa
     finally:
         client.close()
         connection.close()
+
+
+def test_key_updates_do_not_move_the_idle_time(files: Files) -> None:
+    """Only a request does: time-outs are absolute."""
+    app = web.App(web.GET("/", lambda req: "ok"))
+    server = web.Server(app, "127.0.0.1", 0, tls=files.context(), limits=web.Limits(idle_timeout=0.2))
+    with server.running():
+        client = Client(socket.create_connection(("127.0.0.1", server.port)))
+        while client.lib.SSL_connect(client.ssl) != 1:
+            select.select([client.sock], [], [], 1)
+        assert client.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        while not client.read().endswith(b"ok"):
+            select.select([client.sock], [], [], 1)
+        for _ in range(STEPS):
+            select.select([client.sock], [], [], 0.02)
+            client.update_keys(NOT_REQUESTED)
+            if server.counters()["closed"]["idle_timeout"]:
+                break
+        else:
+            raise AssertionError("it may be idle for ever")
+        client.close()
 
 
 def test_the_ticket_comes_without_a_request(files: Files) -> None:
