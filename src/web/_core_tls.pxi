@@ -22,7 +22,8 @@
 #   is told their number when they have gone;
 # - with kernel TLS OpenSSL writes to the socket itself and nothing is held. blocked > 0: OpenSSL holds a record of that
 #   many bytes; the same bytes come first again, and not fewer, before anything else (it sends the old ones, and reports
-#   the length of the new ones). Without kernel TLS SSL_write blocks only within a message of the peer's, and holds nothing;
+#   the length of the new ones). Without kernel TLS SSL_write blocks only within a message of the peer's, and holds
+#   nothing;
 # - a Tls is drained only when recv_some said WEB_WANT_READ, or has_pending said -1: SSL_has_pending counts part of a
 #   record too, so that has_pending 1 may be followed by WEB_WANT_READ.
 

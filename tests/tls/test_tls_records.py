@@ -1,5 +1,5 @@
-"""A client that cuts its key updates (RFC 8446, 4.6.3) into two records: between them OpenSSL is within a handshake message,
-and SSL_write has to read before it can write.
+"""A client that cuts its key updates (RFC 8446, 4.6.3) into two records: between them OpenSSL is within a handshake
+message, and SSL_write has to read before it can write.
 
 No TLS library sends such records; here they are made by hand, of the secret that Python's ssl logs.
 """
