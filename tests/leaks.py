@@ -1,13 +1,15 @@
 """What a server does in its life, for a leak checker to look at: ``make asan`` runs it under LeakSanitizer.
 
-Plain and TLS connections over socket pairs: answers small, large and from a file, errors, kept requests, handshakes
-that fail, peers that leave at each point. A program, not a test: LeakSanitizer looks when a process ends.
+Plain and TLS connections over socket pairs: answers small, large, from a file and from what is kept of one, errors,
+kept requests, handshakes that fail, peers that leave at each point. A program, not a test: LeakSanitizer looks when a
+process ends.
 """
 
 from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import socket
 import ssl
 import sys
@@ -16,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import web
+from web._core import FileCache
 
 ROUNDS = 5
 GET = "GET {} HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -38,7 +41,7 @@ def requests() -> list[bytes]:
     """What clients send: whole, wrong, and unfinished."""
     post = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000
     chunked = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
-    paths = ("/keep", "/fail", "/large", "/file", "/gone", "/nowhere")
+    paths = ("/keep", "/fail", "/large", "/file", "/gone", "/nowhere", "/static/small.txt", "/static/file.bin")
     return [
         *(GET.format(path).encode() for path in paths),
         GET.format("/keep").encode() * 40,
@@ -101,6 +104,9 @@ def main() -> None:
         context, trusting = web.TlsContext(cert, key), ssl.create_default_context(cafile=cert)
         file = Path(folder, "file.bin")
         file.write_bytes(b"f" * 300_000)
+        small = Path(folder, "small.txt")
+        static = web.static(folder, at="/static")
+        object.__setattr__(static, "files", FileCache(os.path.join(static.root, ""), 0.0))
         app = web.App(
             web.GET("/keep", keep),
             web.GET("/fail", fail),
@@ -108,11 +114,13 @@ def main() -> None:
             web.GET("/file", lambda req: web.Response.file(file)),
             web.GET("/gone", lambda req: web.Response.file(folder + "/gone")),
             web.POST("/echo", lambda req: req.body),
+            static,
             web.after(lambda req, params, resp: resp.with_header("X-After", "yes")),
         )
         for _ in range(ROUNDS):
             server = web.Server(app, "127.0.0.1", 0)
             for data in requests():
+                small.write_bytes(b"s" * 1000)  # what was kept of it is dropped
                 plain(server, data, half=False)
                 plain(server, data, half=True)
                 for steps in range(4):

@@ -349,6 +349,29 @@ def test_a_link_in_a_folder_on_the_way_is_seen_at_once(twins: Twins, folder: Pat
     assert twins.ask("/sub/deep/c.js").startswith(b"HTTP/1.1 404 ")
 
 
+def test_two_files_with_the_same_dates_are_two(twins: Twins, folder: Path) -> None:
+    """Their folders change places, which leaves no trace in the files: only the inode tells them apart."""
+    (folder / "other").mkdir()
+    files = {folder / "sub/f": b"one", folder / "other/f": b"two"}
+    for _ in range(1000):
+        for path, content in files.items():
+            path.unlink(missing_ok=True)
+            # without open(): it looks at the file, and some kernels date what was looked at by a finer clock
+            file = os.open(path, os.O_WRONLY | os.O_CREAT)
+            os.write(file, content)
+            os.close(file)
+            os.utime(path, ns=(0, 0))
+        if len({path.stat().st_ctime_ns for path in files}) == 1:
+            break
+    else:
+        pytest.skip("the clock of this file system is too fine")
+    assert body(twins.ask("/sub/f")) == b"one"
+    assert twins.kept == 1
+    for old, new in (("sub", "away"), ("other", "sub"), ("away", "other")):
+        (folder / old).rename(folder / new)
+    assert body(twins.ask("/sub/f")) == b"two"
+
+
 # ---- age ----
 
 
@@ -415,9 +438,9 @@ def test_a_full_cache_reads_an_entry_again_without_making_room(folder: Path) -> 
     response = Response.file(folder / "a.txt")
     for number in range(ENTRIES):
         files.keep(str(number), response)
-    files.keep("0", response)
+    files.keep(str(ENTRIES - 1), response)
     assert len(files) == ENTRIES
-    assert files.find("1") is not None
+    assert files.find("0") is not None
 
 
 def test_paths_of_any_length_are_looked_at_within_bounds(folder: Path) -> None:
