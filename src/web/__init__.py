@@ -14,7 +14,7 @@ from web.connection import Connection, ConnectionInUse, Plain, Tls
 from web.dev_certificate import dev_certificate
 from web.errors import HTTPError, RouteError, WebError
 from web.limits import Limits
-from web.routing import DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, after, before, route
+from web.routing import DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, after, before, on_start, on_stop, route
 from web.server import Server, defserver, defserver_tls
 from web.sockets import ListenError
 from web.static import static
@@ -49,6 +49,8 @@ __all__ = [
     "defserver",
     "defserver_tls",
     "dev_certificate",
+    "on_start",
+    "on_stop",
     "openssl_version",
     "route",
     "static",

@@ -21,6 +21,10 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_tls_bio     how OpenSSL reaches the socket
     _core_tls         Tls: handshake, read, write, shutdown; with these two the only caller of OpenSSL
     _core_exchange    the HTTP/1 protocol machine: a request from its first byte to the last of its answer
+    _core_pending     a request whose answer comes later
+    _core_task        ... from a Task of asyncio: the pipeline as a coroutine
+    _core_pool        ... from a thread: the pool of those
+    _core_calling     calling the application for a request, in one of these ways
     _core_body        a request's body that did not come whole with its head
     _core_answer      Response -> bytes: the lines that the framework adds, and framing
     _core_listener    listening sockets; taking connections in; making room at a cap
@@ -51,7 +55,9 @@ cdef class Connection
 cdef class Dispatcher
 cdef class Listener
 cdef class Loop
+cdef class Pending
 cdef class Plain(Connection)
+cdef class Pool
 cdef class Request
 cdef class Response
 cdef class Tls(Connection)
@@ -79,6 +85,10 @@ include "_core_tls_context.pxi"
 include "_core_tls_bio.pxi"
 include "_core_tls.pxi"
 include "_core_exchange.pxi"
+include "_core_pending.pxi"
+include "_core_task.pxi"
+include "_core_pool.pxi"
+include "_core_calling.pxi"
 include "_core_body.pxi"
 include "_core_answer.pxi"
 include "_core_listener.pxi"

@@ -3,6 +3,9 @@
 # Immutable and made once, when a server starts; it may answer for several connections and listeners. Which arguments a
 # handler takes was decided at registration, so answering is a direct call. Without hooks no hook costs anything.
 #
+# How it is run is told by mode_of: within the turn, in a Task of asyncio (where the handler or any hook is async), or in a
+# thread of the pool (where it may block). respond_at is the pipeline of the first and the last, run_task of the second.
+#
 # What leaves respond() and error(): a Response, always, whatever the application does. An exception becomes HTTPError's
 # status or 500 with a log record; only KeyboardInterrupt and SystemExit go through as NULL.
 # After hooks see every answer, the framework's own errors included; a hook that fails is replaced by a 500, and those
@@ -22,18 +25,26 @@ cdef object _log = _getLogger("web")
 cdef enum:
     SHOWN_MAX = 80      # characters of a foreign value in a message
 
+cdef enum Mode:
+    MODE_INLINE = 1     # within the turn
+    MODE_TASK = 2       # in a Task of asyncio
+    MODE_POOL = 3       # in a thread of the pool
+
 
 @cython.final
 cdef class Hook:
-    """A before or after hook, compiled: the callable, how many arguments it takes, how messages name it."""
+    """A before or after hook, compiled: the callable, how many arguments it takes, how messages name it, whether it is
+    async."""
     cdef readonly object call
     cdef readonly str label
+    cdef readonly bint is_async
     cdef int arity
 
-    def __init__(self, call, int arity, str label not None):
+    def __init__(self, call, int arity, str label not None, bint is_async=False):
         self.call = call
         self.arity = arity
         self.label = label
+        self.is_async = is_async
 
 
 @cython.final
@@ -43,7 +54,8 @@ cdef class Dispatcher:
 
     ``router``; ``before`` and ``after``: tuples of Hook; ``folders``: callables ``(request) -> Response or None``,
     tried in order for GET and HEAD when no route matches; ``dumps`` and ``loads``: App(json=...)'s, or None for the
-    standard library's; ``dev``: tracebacks are shown to the client.
+    standard library's; ``dev``: tracebacks are shown to the client; ``threads``: whether plain handlers run in the pool
+    where their route does not say.
     """
     cdef readonly object app
     cdef readonly Router router
@@ -53,9 +65,14 @@ cdef class Dispatcher:
     cdef tuple folders
     cdef object dumps           # None: the standard library's
     cdef object loads
+    cdef bint threads
+    cdef bint hooks_async
+    cdef readonly bint needs_asyncio        # a handler or a hook is async
+    cdef readonly bint needs_threads        # a handler runs in the pool
+    cdef Mode unrouted_mode
 
     def __init__(self, Router router not None, *, app=None, tuple before=None, tuple after=None, tuple folders=(),
-                 dumps=None, loads=None, bint dev=False):
+                 dumps=None, loads=None, bint dev=False, bint threads=False):
         self.router = router
         self.app = app
         self.before = before or None
@@ -64,19 +81,49 @@ cdef class Dispatcher:
         self.dumps = dumps
         self.loads = _json_loads if loads is None else loads
         self.dev = dev
+        self.threads = threads
+        hooks = (before or ()) + (after or ())
+        self.hooks_async = any([hook.is_async for hook in hooks])
+        self.needs_asyncio = self.hooks_async or any([one.is_async for one in router.endpoints])
+        self.needs_threads = threads or any([(<Endpoint>one).blocking > 0 for one in router.endpoints])
+        self.unrouted_mode = MODE_TASK if self.hooks_async else MODE_POOL if threads and hooks else MODE_INLINE
+
+    # ---- how it is run ----
+
+    cdef Endpoint find(self, Request request):
+        """The route for a request; None: there is none. It counts for the request only from _enter on, after the before
+        hooks."""
+        return self.router.route(
+            request.parsed.method, request.head + request.parsed.method_at, request.parsed.method_len,
+            request.head + request.parsed.path_at, request.parsed.path_len)
+
+    cdef Mode mode_of(self, Endpoint endpoint) noexcept:
+        if endpoint is None:
+            return self.unrouted_mode
+        if self.hooks_async or endpoint.is_async:
+            return MODE_TASK
+        return MODE_POOL if self.is_pooled(endpoint) else MODE_INLINE
+
+    cdef bint is_pooled(self, Endpoint endpoint) noexcept:
+        """Predicate: this plain handler runs in the pool."""
+        return self.threads if endpoint.blocking < 0 else endpoint.blocking
 
     # ---- the two ways in ----
 
     cpdef Response respond(self, Request request):
         """The answer to a request. Raises only KeyboardInterrupt and SystemExit; all else is a 500."""
-        cdef Response response
         if request is None or request.head == NULL:
             raise _unbound()
+        return self.respond_at(request, self.find(request))
+
+    cdef Response respond_at(self, Request request, Endpoint endpoint):
+        """respond() once the route is found."""
+        cdef Response response
         request.dispatcher = self
         if self.dumps is not None:
-            return self._respond_with_json(request)
+            return self._respond_with_json(request, endpoint)
         try:
-            response = self._answer(request)
+            response = self._answer(request, endpoint)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:       # asyncio.CancelledError and its like out of a plain handler are its failure, too
@@ -87,20 +134,26 @@ cdef class Dispatcher:
 
     cpdef Response error(self, Request request, int status, str reason):
         """The framework's own error answer; ``reason``: what was wrong, for the client, or None. ``request`` may be
-        None: then nothing was parsed and no hook runs."""
+        None: then nothing was parsed and no hook runs. Neither do hooks that are async: nothing awaits them here."""
         cdef Response response = self._plain(status, reason)
-        if request is not None and request.head != NULL and self.after is not None:
+        if request is not None and request.head != NULL and self.after is not None and not self.hooks_async:
             request.dispatcher = self
             response = self._after(request, response)
         return response
 
-    cdef Response _respond_with_json(self, Request request):
-        """respond() with Response.json() speaking the App's JSON."""
+    cdef Response busy(self, Request request):
+        """The answer where no thread is free and enough requests wait already."""
+        cdef Response response = self._failure(request, _busy_error(), "handling")
+        request.dispatcher = self
+        return response if self.after is None else self._after(request, response)
+
+    cdef Response _respond_with_json(self, Request request, Endpoint endpoint):
+        """respond_at() with Response.json() speaking the App's JSON."""
         cdef Response response
         token = _json_dumps.set(self.dumps)
         try:
             try:
-                response = self._answer(request)
+                response = self._answer(request, endpoint)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException:
@@ -113,29 +166,27 @@ cdef class Dispatcher:
 
     # ---- the steps ----
 
-    cdef Response _answer(self, Request request):
-        cdef Endpoint endpoint
+    cdef Response _answer(self, Request request, Endpoint endpoint):
         cdef Hook hook
         if self.before is not None:
             for hook in self.before:
                 result = hook.call(request, request.get_params()) if hook.arity == 2 else hook.call(request)
                 if result is not None:
                     return self._coerce(result, "before hook", hook.label, None)
-        endpoint = self.router.route(
-            request.parsed.method, request.head + request.parsed.method_at, request.parsed.method_len,
-            request.head + request.parsed.path_at, request.parsed.path_len)
         if endpoint is None:
             return self._unrouted(request)
-        request.endpoint = endpoint
-        if request._params is not None:         # a hook asked for it; otherwise it is filled when it is asked for
-            endpoint.fill(request)
-        if endpoint.with_params:
-            result = endpoint.handler(request, request.get_params())
-        else:
-            result = endpoint.handler(request)
+        self._enter(request, endpoint)
+        result = endpoint.call(request)
         if type(result) is Response:
             return <Response>result
         return self._coerce(result, "handler", endpoint.label, endpoint)
+
+    cdef int _enter(self, Request request, Endpoint endpoint) except -1:
+        """The route counts from here on."""
+        request.endpoint = endpoint
+        if request._params is not None:         # a hook asked for it; otherwise it is filled when it is asked for
+            endpoint.fill(request)
+        return 1
 
     cdef Response _unrouted(self, Request request):
         """Static folders; then what RFC 9110 says of a target without the method, or without anything."""
@@ -187,16 +238,19 @@ cdef class Dispatcher:
         cdef Hook hook
         for hook in self.after:
             try:
-                result = hook.call(request, request.get_params(), response)
-                if type(result) is not Response:
-                    raise TypeError(f"after hook {hook.label} returned {_shown(result)}: an after hook returns the "
-                                    "Response that it was given, or another one")
-                response = <Response>result
+                response = self._passed(hook, hook.call(request, request.get_params(), response))
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException:
                 response = self._failure(request, _current_exception(), f"after hook {hook.label}, handling")
         return response
+
+    cdef Response _passed(self, Hook hook, result):
+        """What an after hook returned, which must be a Response."""
+        if type(result) is not Response:
+            raise TypeError(f"after hook {hook.label} returned {_shown(result)}: an after hook returns the "
+                            "Response that it was given, or another one")
+        return <Response>result
 
     # ---- values into Responses ----
 
@@ -268,6 +322,11 @@ cdef class Dispatcher:
         return response
 
 
+cdef object _busy_error():
+    return HTTPError(503, "503 Service Unavailable: every thread is at work and enough requests wait; try again",
+                     headers={"Retry-After": "1"})
+
+
 cdef bint _is_status(object value) noexcept:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -291,7 +350,7 @@ cdef str _advice(object result):
     if isinstance(result, (_CoroutineType, _AsyncGeneratorType)):
         if isinstance(result, _CoroutineType):
             result.close()              # else Python warns that it was never awaited
-        return "async handlers are not supported by this version; write a plain def"
+        return "declare the handler with async def, so that it is awaited"
     if isinstance(result, _Iterator):
         return "streaming is not supported by this version; return the whole body, or Response.file(path)"
     if isinstance(result, tuple):

@@ -5,18 +5,18 @@
 #     HEAD     waiting for a request, or in the middle of its head
 #     BODY     the head is whole, its body is not
 #     READY    the whole request is here, or it was refused: the loop calls the handler when it next holds the GIL
-#     HANDLER  Python runs
+#     HANDLER  the application runs: within the turn, or in a Task or a thread (http.pending) until it answers
 #
 # Protocol: reading is READ_OPEN until no further request will be read (READ_ENDED); writing is WRITE_OPEN until the
 # last answer was queued (WRITE_LAST), after which the transport closes once the queue is empty.
 #
-# A turn goes exchange_read (no GIL) -> exchange_call (GIL) -> exchange_write (no GIL) -> exchange_settle.
+# A turn goes exchange_read (no GIL) -> exchange_call (GIL; _core_calling) -> exchange_write (no GIL) -> exchange_settle.
 #
 # Ownership: Http1 belongs to its connection and exists only while there is something to remember; an idle connection
 # has none. Input bytes lie in the loop's arena for one turn (in_cap == 0) and are moved to a heap block of the
 # connection's own when they must outlive it. head and body point into the input while the whole request lies there,
 # else into what Http1 owns: head_copy, and where _core_body gathers the body. http1_free gives back all of it; one that
-# holds a Python object waits in the loop's http_garbage until the GIL is held.
+# holds a Python object (body_object, pending) waits in the loop's http_garbage until the GIL is held.
 
 cdef enum Stream:
     STREAM_HEAD = 1
@@ -61,6 +61,9 @@ cdef struct Http1:
     size_t body_cap             # bytes for which there is room in one of these
     int refused                 # status of a refusal by the protocol once the head was parsed; 0: none
     const char* fault           # why, in words
+    PyObject* pending           # owned: the Pending that will answer (stream HANDLER); or NULL
+    bint outlives_peer          # of it: it goes on when the peer goes away
+    unsigned char overheard     # what the poller is asked meanwhile: WEB_READ, WEB_ENDED or only WEB_HANGUP
     # the answers
     Output out
     # minimum rate: what moved since the look before
@@ -119,7 +122,7 @@ cdef void http1_free(Loop loop, Connection c) noexcept nogil:
         PyMem_RawFree(http.in_data)
     PyMem_RawFree(http.head_copy)
     PyMem_RawFree(http.body_block)
-    if http.body_object != NULL:
+    if http.body_object != NULL or http.pending != NULL:
         http.next = loop.http_garbage
         loop.http_garbage = http
     else:
@@ -137,6 +140,14 @@ cdef void http1_recycle(Loop loop, Http1* http) noexcept nogil:
 
 cdef void request_free(Http1* http) noexcept:
     """Frees what the request that was answered owns, and makes ready for the next."""
+    request_free_bytes(http)
+    http.refused = 0
+    http.fault = NULL
+    http1_head_init(&http.head)
+
+
+cdef void request_free_bytes(Http1* http) noexcept:
+    """Frees the request's bytes (GIL). What was parsed of its head stays: the answer is framed by that."""
     PyMem_RawFree(http.head_copy)
     PyMem_RawFree(http.body_block)
     if http.body_object != NULL:
@@ -145,9 +156,6 @@ cdef void request_free(Http1* http) noexcept:
     http.body_object = NULL
     http.body = NULL
     http.body_len = http.body_cap = 0
-    http.refused = 0
-    http.fault = NULL
-    http1_head_init(&http.head)
 
 
 cdef int input_keep(Http1* http) noexcept nogil:
@@ -302,8 +310,8 @@ cdef void exchange_read(Loop loop, Connection c) noexcept nogil:
     if http == NULL:
         take_out(loop, c, CLOSE_NO_MEMORY)
         return
-    if http.out.first != NULL or http.reading == READ_ENDED:
-        return                      # what was answered is not yet sent: the peer's next request waits with the peer
+    if http.out.first != NULL or http.reading == READ_ENDED or http.stream == STREAM_HANDLER:
+        return                      # what was asked is not yet answered and sent: the next request waits with the peer
     while True:
         parsed = exchange_parse(loop, c)
         if parsed == WEB_FAILED:
@@ -346,6 +354,19 @@ cdef bint exchange_is_busy(Connection c) noexcept nogil:
     return c.http != NULL and (c.http.stream != STREAM_HEAD or c.http.out.first != NULL)
 
 
+cdef void exchange_overhear(Loop loop, Connection c) noexcept nogil:
+    """Something came while the application is answering. Bytes of a next request wait with the kernel. The end of what
+    the peer sends is its going away: a client that closed looks the same as one that will still read (RFC 9112 9.6), until
+    we write. So it ends the exchange, unless the route says that its handler outlives its client."""
+    cdef Http1* http = c.http
+    if c.events & WEB_HANGUP or (c.events & WEB_ENDED and not http.outlives_peer):
+        take_out(loop, c, CLOSE_PEER_LEFT)
+    elif c.events & WEB_ENDED:
+        http.overheard = WEB_HANGUP
+    elif c.events & WEB_READ:
+        http.overheard = WEB_ENDED
+
+
 cdef void exchange_peer_left(Loop loop, Connection c) noexcept nogil:
     """The peer ended. Between requests that is how a connection ends; in a request there is nobody to answer."""
     cdef Http1* http = c.http
@@ -353,87 +374,6 @@ cdef void exchange_peer_left(Loop loop, Connection c) noexcept nogil:
         transport_finish(loop, c, CLOSE_DONE)
     else:
         take_out(loop, c, CLOSE_PEER_LEFT)
-
-
-# -- calling (GIL) ---------------------------------------------------------------------------------------------------
-
-cdef int exchange_call(Loop loop, Connection c) except -1:
-    """Answers the READY request, and those that lie whole behind it in the input: parsed here, because giving the GIL
-    up and taking it again costs more than parsing. Makes the object for which a body waits."""
-    cdef Http1* http = c.http
-    cdef int answered = 0
-    while True:
-        if body_waits_for_object(http):
-            if body_make_object(loop, http) < 0:
-                take_out(loop, c, CLOSE_NO_MEMORY)
-                return 1
-            if exchange_parse(loop, c) == WEB_FAILED:
-                return 1
-        if http.stream != STREAM_READY:
-            return 1
-        if exchange_answer_one(loop, c) < 0:
-            take_out(loop, c, CLOSE_HANDLER)
-            return 1
-        answered += 1
-        if http.writing == WRITE_LAST or http.in_at == http.in_end or answered == PIPELINE_BUDGET \
-                or output_held(&http.out) > loop.limits.out_buffer or output_ends_in_file(&http.out):
-            return 1
-        if exchange_parse(loop, c) == WEB_FAILED:
-            return 1
-
-
-cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
-    """Runs the application for one request and queues its answer. WEB_FAILED: it cannot be written."""
-    cdef Http1* http = c.http
-    cdef Request request = loop.request
-    cdef Response response
-    cdef const char* head = http.head_copy
-    cdef int result
-    if request is None:
-        request = Request.__new__(Request)
-    else:
-        loop.request = None
-    if head == NULL:    # the whole request lies in the input
-        head = http.in_data + http.in_at - http.body_len - http.head_len
-    stream_step(http, STREAM_HANDLER)
-    deadline_clear(&loop.deadlines, &c.deadline)        # the answer is not judged by how the body came
-    request.bind(c, head, &http.head, http.body, http.body_len)
-    if http.body_object != NULL and not http.refused:
-        request.take_body(<bytes>http.body_object)
-    try:
-        if http.refused:
-            loop.refused_requests += 1
-            c.reason = CLOSE_BAD_REQUEST if http.refused != 408 else CLOSE_BODY_SLOW
-            response = loop.dispatcher.error(request, http.refused, http.fault.decode("ascii"))
-        else:
-            response = loop.dispatcher.respond(request)
-        loop.requests += 1
-        c.requests += 1
-        result = answer_write(loop, c, request, response)
-    except (KeyboardInterrupt, SystemExit):
-        request_part(loop, request)
-        take_out(loop, c, CLOSE_HANDLER)
-        raise
-    except BaseException:           # no memory, say: nothing that can be answered, and no reason to stop serving others
-        tell_unraisable(_current_exception())
-        request_part(loop, request)
-        return WEB_FAILED
-    request_part(loop, request)
-    request_free(http)
-    stream_step(http, STREAM_HEAD)
-    return result
-
-
-cdef void request_part(Loop loop, Request request) noexcept:
-    """The exchange's memory goes: the request returns to the loop, or takes copies with it where somebody kept it."""
-    if Py_REFCNT(request) == 1:
-        request.unbind()
-        loop.request = request
-        return
-    try:
-        request.detach()
-    except MemoryError:
-        request.unbind()            # better no bytes than those of a later request
 
 
 # -- writing and settling (no GIL) -----------------------------------------------------------------------------------
@@ -459,6 +399,8 @@ cdef void exchange_write(Loop loop, Connection c) noexcept nogil:
             return
     if http.writing == WRITE_LAST:
         transport_finish(loop, c, <CloseReason>c.reason if c.reason != CLOSE_NONE else CLOSE_DONE)
+    elif http.stream == STREAM_HANDLER:
+        return
     elif http.in_at < http.in_end or http.peer_ended or c.has_pending() > 0:
         loop_queue_ready(loop, c)       # more of a request waits in the input, or inside the transport
     elif loop.stopping and http.stream == STREAM_HEAD:
@@ -481,6 +423,10 @@ cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:
             rate_restart(loop, c)
             deadline_set(&loop.deadlines, &c.deadline, DEADLINE_RATE, loop.now)
         loop_watch(loop, c, c.write_wants if c.write_wants else WEB_WRITE)
+        return
+    if http.stream == STREAM_HANDLER:   # how long the application takes is its own affair
+        deadline_clear(&loop.deadlines, &c.deadline)
+        loop_watch(loop, c, http.overheard | c.write_wants)
         return
     if http.stream == STREAM_BODY:
         if not c.deadline.is_set or c.deadline.kind != DEADLINE_RATE:

@@ -87,7 +87,11 @@ cdef void collect_garbage(Loop loop) noexcept:
     while loop.http_garbage != NULL:
         http = loop.http_garbage
         loop.http_garbage = http.next
-        Py_DecRef(http.body_object)
+        if http.body_object != NULL:
+            Py_DecRef(http.body_object)
+        if http.pending != NULL:
+            pending_abandon(<Pending>http.pending)
+            pending_release(http)
         http1_recycle(loop, http)
     while loop.garbage != NULL:
         segment = loop.garbage

@@ -35,6 +35,7 @@ cdef extern from "poller.h" nogil:
         WEB_READ
         WEB_WRITE
         WEB_HANGUP
+        WEB_ENDED
 
     ctypedef struct web_event:
         void* data

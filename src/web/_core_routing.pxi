@@ -156,7 +156,7 @@ cdef inline bint _part_matches(const RoutePart* part, RouteText segment) noexcep
 @cython.final
 @cython.no_gc_clear
 cdef class Endpoint:
-    """What a route leads to, compiled. ``Endpoint(methods, pattern, parts, handler, with_params, label)``
+    """What a route leads to, compiled. ``Endpoint(methods, pattern, parts, handler, with_params, label, ...)``
 
     ``parts``: for each segment of the pattern (kind, text): 1 literal, 2 text, 3 int, 4 uuid, 5 the rest; text is the
     literal or the capture's name. No parts: the bare ``*``. web.routing makes these; it has checked everything.
@@ -166,6 +166,10 @@ cdef class Endpoint:
     cdef readonly object handler
     cdef readonly str label         # how messages name the handler
     cdef bint with_params           # handler(req, params), else handler(req)
+    cdef readonly bint is_async
+    cdef readonly bint cancels      # an async handler is cancelled when its client goes away
+    cdef int blocking               # 1: runs in the pool, 0: does not, -1: as the server says
+    cdef bint told_slow             # the log has named it as one that holds the loop
     cdef bint has_rest
     cdef bint is_fixed
     cdef int count
@@ -173,7 +177,8 @@ cdef class Endpoint:
     cdef list texts                 # the text of each part, a literal or a capture's name, into which parts points
 
     def __init__(self, tuple methods not None, str pattern not None, tuple parts not None, handler,
-                 bint with_params=False, str label not None=""):
+                 bint with_params=False, str label not None="", *, bint is_async=False, blocking=None,
+                 bint cancels=True):
         cdef const char* text
         cdef Py_ssize_t[1] length
         cdef int kind
@@ -184,6 +189,9 @@ cdef class Endpoint:
         self.handler = handler
         self.with_params = with_params
         self.label = label
+        self.is_async = is_async
+        self.blocking = -1 if blocking is None else bool(blocking)
+        self.cancels = cancels
         self.is_fixed = len(parts) > 0
         self.has_rest = len(parts) == 0
         self.count = 0
@@ -198,6 +206,12 @@ cdef class Endpoint:
             self.count += 1
             self.is_fixed = self.is_fixed and kind == PART_LITERAL
             self.has_rest = self.has_rest or kind == PART_REST
+
+    cdef object call(self, Request request):
+        """What the handler returns: a coroutine, where it is async."""
+        if self.with_params:
+            return self.handler(request, request.get_params())
+        return self.handler(request)
 
     cdef bint matches(self, const RoutePath* path) noexcept nogil:
         """Predicate. Fixed routes are found otherwise, and are right here too."""

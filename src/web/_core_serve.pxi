@@ -73,6 +73,9 @@ cdef void serve_open(Loop loop, Connection c) noexcept nogil:
             take_out(loop, c, c.failure_reason())
         if c.marks & MARK_GONE or c.transport != TRANSPORT_OPEN:
             return
+    elif c.http != NULL and c.http.stream == STREAM_HANDLER:
+        exchange_overhear(loop, c)
+        return
     exchange_read(loop, c)
 
 

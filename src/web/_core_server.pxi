@@ -47,11 +47,20 @@ cdef class Loop:
     cdef Deadline stop_deadline
     cdef Sources sources
     cdef int64_t now
-    cdef Dispatcher dispatcher
+    cdef readonly Dispatcher dispatcher
     cdef Request request        # the one that is used again and again, while nobody else holds it
     cdef list listeners
     cdef int signal_fd
     cdef int poller_error       # errno of a wait that failed and was not yet told; 0: none
+    # what answers later (_core_pending)
+    cdef readonly set pendings
+    cdef readonly Pool pool     # None: no threads
+    cdef object spawn           # coroutine -> Task; None: no asyncio runs this loop
+    cdef bint spawns_eagerly
+    cdef object context         # for the next inline call, while it is empty
+    cdef object mail
+    cdef bint mail_waits
+    cdef object raised          # KeyboardInterrupt or SystemExit that leaves by the next turn
     # the turn
     cdef char* in_arena
     cdef char* out_arena
@@ -94,6 +103,8 @@ cdef class Loop:
             raise RuntimeError("the loop was made before")
         self.dispatcher = dispatcher
         self.listeners = []
+        self.pendings = set()
+        self.mail = _deque()
         self.server_line = server_header
         self.limits.http.request_line = limits.request_line
         self.limits.http.field = limits.field
@@ -222,10 +233,30 @@ cdef class Loop:
         self.stop_asked = True
         self.wake()
 
+    def use_tasks(self, spawn, bint eagerly):
+        """Coroutines run by ``spawn(coroutine)``, which gives a Task of asyncio; eagerly: its first step is already
+        taken then (Python 3.12)."""
+        self.check_usable()
+        load_asyncio()
+        self.spawn = spawn
+        self.spawns_eagerly = eagerly
+
+    def use_threads(self, int threads, Py_ssize_t most):
+        """Starts threads for handlers that may block; past ``most`` that wait the answer is 503."""
+        self.check_usable()
+        self.pool = Pool(self.dispatcher, threads, most)
+
     def wake(self):
         """Makes the loop take a turn. From any thread."""
         if self.is_open and web_poller_wake(&self.poller) < 0:
             raise_errno("the loop cannot be woken")
+
+    def end_connections(self):
+        """Ends every connection at once; what answers one is told (a Task is cancelled). Between two turns."""
+        self.check_usable()
+        loop_end_all(self, CLOSE_STOPPED)
+        loop_forget_lists(self)
+        loop_bury(self)
 
     def close(self):
         """Ends every connection and gives everything back. Not while it runs; closing twice is allowed."""
@@ -238,6 +269,11 @@ cdef class Loop:
         loop_bury(self)
         self.listeners = []
         loop_free(self)
+        if self.pool is not None and self.pid == getpid():
+            if self.pool.close(POOL_PATIENCE) > 0:
+                _log.error("handlers go on in threads, and are left behind: %s",
+                           "; ".join([(<Pending>pending).what for pending in self.pendings]))
+            self.pool = None
 
     @property
     def connections(self):
@@ -279,6 +315,9 @@ cdef class Loop:
         self.running = True
         self.thread = PyThread_get_thread_ident()
         return 1
+
+
+from collections import deque as _deque
 
 
 cdef uint64_t loop_closed(Loop loop, int reason) noexcept:

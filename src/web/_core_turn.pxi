@@ -1,7 +1,7 @@
 # One turn of the loop, and the lists that it works through.
 #
 #     turn_wait    (no GIL)  wait; accept; the ready list: handshakes, reads, parsing; deadlines
-#     turn_call    (GIL)     signals; new connections; handlers; what was taken out is buried
+#     turn_call    (GIL)     signals; new connections; the mailbox; handlers; what was taken out is buried
 #     turn_finish  (no GIL)  answers go out; every connection that was called is settled
 #
 # So the GIL is taken at most once per wake-up, and not at all where nothing needs Python.
@@ -11,7 +11,8 @@
 
 cdef bint turn_needs_python(Loop loop) noexcept nogil:
     return (loop.call_first != NULL or loop.accepted_count > 0 or loop.gone_first != NULL or loop.garbage != NULL
-            or loop.http_garbage != NULL or loop.signals or loop.stop_asked or loop.poller_error != 0)
+            or loop.http_garbage != NULL or loop.signals or loop.stop_asked or loop.poller_error != 0
+            or loop.mail_waits or loop.raised is not None)
 
 
 cdef void turn_wait(Loop loop, int timeout_ms) noexcept nogil:
@@ -134,8 +135,13 @@ cdef int turn_call(Loop loop) except -1:
         raised = call_signal_handlers() or raised
     if loop.stop_asked:
         loop_begin_stop(loop)
+    if loop.raised is not None:
+        raised = loop.raised if raised is None else raised
+        loop.raised = None
     if loop.accepted_count > 0:
         adopt_accepted(loop)
+    if loop.mail_waits:
+        raised = mail_deliver(loop, raised)
     if loop.call_first != NULL:
         until = loop.now + CALL_BUDGET
         while loop.call_first != NULL:
@@ -144,9 +150,7 @@ cdef int turn_call(Loop loop) except -1:
             if loop.call_first == NULL:
                 loop.call_last = NULL
             unmark(<Connection>item, MARK_CALL)
-            (<Connection>item).marks |= MARK_ANSWERED
-            (<Connection>item).next_call = loop.answered_first
-            loop.answered_first = item
+            loop_queue_answered(loop, <Connection>item)
             if not (<Connection>item).marks & MARK_GONE:
                 raised = call_exchange(loop, <Connection>item, raised)
             loop.now = web_monotonic_ns()       # what is set from here on does not count from before a slow handler
@@ -226,6 +230,14 @@ cdef void loop_queue_call(Loop loop, Connection c) noexcept nogil:
     else:
         loop.call_first = <void*>c
     loop.call_last = <void*>c
+
+
+cdef void loop_queue_answered(Loop loop, Connection c) noexcept nogil:
+    if c.marks & (MARK_ANSWERED | MARK_GONE):
+        return
+    c.marks |= MARK_ANSWERED
+    c.next_call = loop.answered_first
+    loop.answered_first = <void*>c
 
 
 cdef void loop_watch(Loop loop, Connection c, unsigned char want) noexcept nogil:

@@ -10,20 +10,23 @@ An App is checked as it grows and compiled when a server starts; what is added l
 
 from collections.abc import Callable, Iterable
 from os import PathLike
-from typing import Any, Protocol, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, Unpack
 
 from web._core import Dispatcher, Hook
 from web.errors import RouteError
 from web.limits import Limits
-from web.routing import After, AfterHook, Before, BeforeHook, Handler, Route, RouteList
+from web.routing import (
+    After, AfterHook, Before, BeforeHook, Handler, LifeHook, OnStart, OnStop, Route, RouteList, RouteOptions, is_async,
+)  # fmt: skip
 from web.static import Static
 
 __all__ = ["App", "Form", "Json"]
 
-Form: TypeAlias = Route | Before | After | Static
+Form: TypeAlias = Route | Before | After | Static | OnStart | OnStop
 H = TypeVar("H", bound=Handler)
 B = TypeVar("B", bound=BeforeHook)
 A = TypeVar("A", bound=AfterHook)
+L = TypeVar("L", bound=LifeHook)
 
 
 class Json(Protocol):
@@ -43,6 +46,8 @@ class ServeOptions(TypedDict, total=False):
     dev: bool
     dual_stack: bool
     server_header: bool
+    threads: int
+    loop: Literal["asyncio", "uvloop"]
 
 
 class App:
@@ -62,6 +67,8 @@ class App:
         self._before: list[Before] = []
         self._after: list[After] = []
         self._folders: list[Static] = []
+        self._on_start: list[OnStart] = []
+        self._on_stop: list[OnStop] = []
         self.add(*forms)
 
     def add(self, *forms: Form) -> None:
@@ -76,6 +83,10 @@ class App:
                     self._after.append(form)
                 case Static():
                     self._folders.append(form)
+                case OnStart():
+                    self._on_start.append(form)
+                case OnStop():
+                    self._on_stop.append(form)
                 case _:
                     raise RouteError(
                         f"App(...): {form!r} is no form; write GET(pattern, handler), before(hook) and so on"
@@ -83,43 +94,45 @@ class App:
 
     # ---- decorators: each adds the form of the same name, and returns what it decorates as it is ----
 
-    def route(self, methods: str | Iterable[str], pattern: str) -> Callable[[H], H]:
-        """Decorator for ``route(methods, pattern, handler)``."""
+    def route(
+        self, methods: str | Iterable[str], pattern: str, **options: Unpack[RouteOptions]
+    ) -> Callable[[H], H]:
+        """Decorator for ``route(methods, pattern, handler, **options)``."""
         names = (methods,) if isinstance(methods, str) else tuple(methods)
 
         def add(handler: H) -> H:
-            self.add(Route(names, pattern, handler))
+            self.add(Route(names, pattern, handler, **options))
             return handler
 
         return add
 
-    def get(self, pattern: str) -> Callable[[H], H]:
-        """Decorator for ``GET(pattern, handler)``."""
-        return self.route("GET", pattern)
+    def get(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
+        """Decorator for ``GET(pattern, handler, **options)``."""
+        return self.route("GET", pattern, **options)
 
-    def post(self, pattern: str) -> Callable[[H], H]:
-        """Decorator for ``POST(pattern, handler)``."""
-        return self.route("POST", pattern)
+    def post(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
+        """Decorator for ``POST(pattern, handler, **options)``."""
+        return self.route("POST", pattern, **options)
 
-    def put(self, pattern: str) -> Callable[[H], H]:
-        """Decorator for ``PUT(pattern, handler)``."""
-        return self.route("PUT", pattern)
+    def put(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
+        """Decorator for ``PUT(pattern, handler, **options)``."""
+        return self.route("PUT", pattern, **options)
 
-    def patch(self, pattern: str) -> Callable[[H], H]:
-        """Decorator for ``PATCH(pattern, handler)``."""
-        return self.route("PATCH", pattern)
+    def patch(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
+        """Decorator for ``PATCH(pattern, handler, **options)``."""
+        return self.route("PATCH", pattern, **options)
 
-    def delete(self, pattern: str) -> Callable[[H], H]:
-        """Decorator for ``DELETE(pattern, handler)``."""
-        return self.route("DELETE", pattern)
+    def delete(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
+        """Decorator for ``DELETE(pattern, handler, **options)``."""
+        return self.route("DELETE", pattern, **options)
 
-    def head(self, pattern: str) -> Callable[[H], H]:
-        """Decorator for ``HEAD(pattern, handler)``."""
-        return self.route("HEAD", pattern)
+    def head(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
+        """Decorator for ``HEAD(pattern, handler, **options)``."""
+        return self.route("HEAD", pattern, **options)
 
-    def options(self, pattern: str) -> Callable[[H], H]:
-        """Decorator for ``OPTIONS(pattern, handler)``."""
-        return self.route("OPTIONS", pattern)
+    def options(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
+        """Decorator for ``OPTIONS(pattern, handler, **options)``."""
+        return self.route("OPTIONS", pattern, **options)
 
     def before(self, hook: B) -> B:
         """Decorator for ``before(hook)``, without parentheses."""
@@ -129,6 +142,16 @@ class App:
     def after(self, hook: A) -> A:
         """Decorator for ``after(hook)``, without parentheses."""
         self.add(After(hook))
+        return hook
+
+    def on_start(self, hook: L) -> L:
+        """Decorator for ``on_start(hook)``, without parentheses."""
+        self.add(OnStart(hook))
+        return hook
+
+    def on_stop(self, hook: L) -> L:
+        """Decorator for ``on_stop(hook)``, without parentheses."""
+        self.add(OnStop(hook))
         return hook
 
     def static(self, folder: str | PathLike[str], at: str = "/") -> None:
@@ -157,16 +180,17 @@ class App:
 
         Server(self, host, port, tls=TlsContext(cert_file, key_file), **options).run()
 
-    def _compile(self, *, dev: bool = False) -> Dispatcher:
+    def _compile(self, *, dev: bool = False, threads: bool = False) -> Dispatcher:
         """The form in which a server answers with it, as it is now."""
         json = self._json
         return Dispatcher(
             self._routes.router(),
             app=self,
-            before=tuple(Hook(form.hook, form.arity, form.label) for form in self._before),
-            after=tuple(Hook(form.hook, 3, form.label) for form in self._after),
+            before=tuple(Hook(form.hook, form.arity, form.label, is_async(form.hook)) for form in self._before),
+            after=tuple(Hook(form.hook, 3, form.label, is_async(form.hook)) for form in self._after),
             folders=tuple(self._folders),
             dumps=None if json is None else json.dumps,
             loads=None if json is None else json.loads,
             dev=dev,
+            threads=threads,
         )

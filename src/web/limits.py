@@ -22,6 +22,7 @@ _WHOLE: dict[str, tuple[int, int]] = {
     "connections": (1, _INT_MAX),
     "handshakes": (1, _INT_MAX),
     "requests_per_connection": (0, _INT_MAX),
+    "blocking_queue": (0, _INT_MAX),
     "out_buffer": (16 * _KIB, 2**40),
 }
 
@@ -57,6 +58,7 @@ class Limits:
       chosen by source (docs: security)
     - ``handshakes`` connections at one time whose TLS handshake or first request head is unfinished; the same choice
     - ``requests_per_connection`` before it is closed; 0: any number
+    - ``blocking_queue`` requests that wait for a thread of the pool: 503 with Retry-After past it
     - ``out_buffer`` bytes of answers that wait for one peer before no more of its requests are read
     """
 
@@ -77,6 +79,7 @@ class Limits:
     handshakes: int = 1_024
     requests_per_connection: int = 0
     shutdown_grace: float = 10.0
+    blocking_queue: int = 1_000
     out_buffer: int = 1 * _MIB
 
     def __post_init__(self) -> None:

@@ -15,15 +15,19 @@
 #endif
 
 #include <errno.h>
+#include <limits.h>
 #include <stdint.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { WEB_READ = 1, WEB_WRITE = 2, WEB_HANGUP = 4 };
+/* WEB_READ      bytes came, or the end of what the peer sends
+ * WEB_ENDED     that end alone; it is told with WEB_READ, too
+ * WEB_HANGUP    the connection is no more; always told. Asked for alone: nothing else is */
+enum { WEB_READ = 1, WEB_WRITE = 2, WEB_HANGUP = 4, WEB_ENDED = 8 };
 
 typedef struct web_event {
     void *data;
-    unsigned what; /* WEB_READ | WEB_WRITE | WEB_HANGUP */
+    unsigned what; /* WEB_... */
 } web_event;
 
 typedef struct web_poller {
@@ -42,7 +46,8 @@ typedef struct web_poller {
 #include <time.h>
 
 static inline uint32_t web_poller_bits(unsigned want) {
-    return ((want & WEB_READ) ? EPOLLIN : 0) | ((want & WEB_WRITE) ? EPOLLOUT : 0);
+    return ((want & WEB_READ) ? EPOLLIN : 0) | ((want & (WEB_READ | WEB_ENDED)) ? EPOLLRDHUP : 0) |
+           ((want & WEB_WRITE) ? EPOLLOUT : 0);
 }
 
 static inline int web_poller_control(web_poller *p, int op, int fd, void *data, unsigned want) {
@@ -120,6 +125,7 @@ static inline int web_poller_wait(web_poller *p, web_event *out, int timeout_ms)
         } else {
             out[kept].data = events[i].data.ptr;
             out[kept].what = ((bits & EPOLLIN) ? WEB_READ : 0) | ((bits & EPOLLOUT) ? WEB_WRITE : 0) |
+                             ((bits & EPOLLRDHUP) ? WEB_ENDED : 0) |
                              ((bits & (EPOLLHUP | EPOLLERR)) ? WEB_HANGUP : 0);
             kept++;
         }
@@ -139,8 +145,12 @@ enum { WEB_KQUEUE_TIMER = 1, WEB_KQUEUE_WAKE = 2 };
 static inline int web_poller_change(web_poller *p, int fd, void *data, unsigned had, unsigned want) {
     struct kevent changes[2];
     int n = 0;
-    if ((had ^ want) & WEB_READ)
-        EV_SET(&changes[n++], fd, EVFILT_READ, (want & WEB_READ) ? EV_ADD : EV_DELETE, 0, 0, data);
+    unsigned reads = want & (WEB_READ | WEB_ENDED), read_before = had & (WEB_READ | WEB_ENDED);
+    if (reads != read_before) {
+        /* for the end alone: a low-water mark that is never reached */
+        unsigned flags = reads == WEB_ENDED ? NOTE_LOWAT : 0;
+        EV_SET(&changes[n++], fd, EVFILT_READ, reads ? EV_ADD : EV_DELETE, flags, reads == WEB_ENDED ? INT_MAX : 1, data);
+    }
     if ((had ^ want) & WEB_WRITE)
         EV_SET(&changes[n++], fd, EVFILT_WRITE, (want & WEB_WRITE) ? EV_ADD : EV_DELETE, 0, 0, data);
     return n > 0 && kevent(p->fd, changes, n, NULL, 0, NULL) < 0 ? -1 : 1;
@@ -203,10 +213,11 @@ static inline int web_poller_wait(web_poller *p, web_event *out, int timeout_ms)
         } else if (events[i].filter == EVFILT_USER) {
             p->woken = 1;
         } else {
-            /* EV_EOF on the read filter is a half-close, which recv tells; on the write filter nobody reads any more */
+            /* EV_EOF on the read filter is a half-close; on the write filter nobody reads any more */
             int writing = events[i].filter == EVFILT_WRITE;
             out[kept].data = (void *)events[i].udata;
             out[kept].what = writing ? WEB_WRITE : WEB_READ;
+            if (!writing && (events[i].flags & EV_EOF)) out[kept].what |= WEB_ENDED;
             if ((events[i].flags & EV_ERROR) || (writing && (events[i].flags & EV_EOF))) out[kept].what |= WEB_HANGUP;
             kept++;
         }

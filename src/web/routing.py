@@ -10,31 +10,39 @@ Patterns (matched on percent-decoded segments, first match in the order of regis
 - ``*`` alone matches every path, and the ``*`` of ``OPTIONS *``
 
 A handler is ``handler(req)`` or ``handler(req, params)``: the number of parameters without default decides, once, here.
+Handlers and hooks are plain or ``async def``. Options of a route (``RouteOptions``):
+
+- ``blocking`` True: a plain handler that waits (a database, a file) runs in a thread of the pool; False: it runs on the
+  event loop; by default the server's ``threads`` decides
+- ``cancel_on_disconnect`` False: an async handler goes on when its client goes away; by default it is cancelled
 """
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 from web._core import Endpoint, Request, Response, Router
 from web.errors import RouteError
 
 __all__ = [
     "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT",
-    "After", "Answer", "Before", "Handler", "Route", "RouteList",
-    "after", "before", "make_router", "route",
+    "After", "Answer", "Before", "Handler", "LifeHook", "OnStart", "OnStop", "Route", "RouteList", "RouteOptions",
+    "after", "before", "make_router", "on_start", "on_stop", "route",
 ]  # fmt: skip
 
 Body: TypeAlias = str | bytes | dict[Any, Any] | list[Any]
 HeaderPairs: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 Answer: TypeAlias = Response | Body | tuple[Body, int] | tuple[Body, int, HeaderPairs]
 Params: TypeAlias = dict[str, Any]
-Handler: TypeAlias = Callable[[Request], Answer] | Callable[[Request, Params], Answer]
-BeforeHook: TypeAlias = Callable[[Request], Answer | None] | Callable[[Request, Params], Answer | None]
-AfterHook: TypeAlias = Callable[[Request, Params, Response], Response]
+Result: TypeAlias = Answer | Awaitable[Answer]
+Handler: TypeAlias = Callable[[Request], Result] | Callable[[Request, Params], Result]
+BeforeResult: TypeAlias = Answer | None | Awaitable[Answer | None]
+BeforeHook: TypeAlias = Callable[[Request], BeforeResult] | Callable[[Request, Params], BeforeResult]
+AfterHook: TypeAlias = Callable[[Request, Params, Response], Response | Awaitable[Response]]
+LifeHook: TypeAlias = Callable[[], object] | Callable[[Any], object]
 
 # The kinds of parts, as Endpoint takes them.
 LITERAL, TEXT, INT, UUID, REST = 1, 2, 3, 4, 5
@@ -154,6 +162,13 @@ def describe(call: object) -> str:
     return f"{module}.{name}"
 
 
+def is_async(call: Any) -> bool:
+    """Whether calling it gives a coroutine."""
+    while isinstance(call, partial):
+        call = call.func
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)
+
+
 def _positional(what: str, call: Any) -> tuple[list[str], list[str]]:
     """The names of the positional parameters, (without default, with default), of what will be called."""
     if not callable(call):
@@ -162,9 +177,7 @@ def _positional(what: str, call: Any) -> tuple[list[str], list[str]]:
     while isinstance(bare, partial):
         bare = bare.func
     codes = (bare, type(bare).__call__)
-    if any(inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code) for code in codes):
-        raise RouteError(f"{what}: async handlers are not supported by this version; write a plain def")
-    if any(inspect.isgeneratorfunction(code) for code in codes):
+    if any(inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code) for code in codes):
         raise RouteError(f"{what}: it yields, and streaming is not supported by this version; return the whole body")
     try:
         parameters = inspect.signature(call).parameters.values()
@@ -205,6 +218,8 @@ class Route:
     methods: tuple[str, ...]
     pattern: str
     handler: Handler
+    blocking: bool | None = None
+    cancel_on_disconnect: bool = True
     parts: tuple[Part, ...] = field(init=False, repr=False, compare=False)
     endpoint: Endpoint = field(init=False, repr=False, compare=False)
 
@@ -213,10 +228,33 @@ class Route:
         parts = parse_pattern(self.pattern)
         label = describe(self.handler)
         captures = [text for kind, text in parts if kind not in (LITERAL, REST)]
-        arity = _arity(f"handler {label} of {self.pattern}", self.handler, captures)
+        what = f"handler {label} of {self.pattern}"
+        arity = _arity(what, self.handler, captures)
+        waits = is_async(self.handler)
+        for name, value, possible in (
+            ("blocking", self.blocking, (None, True, False)),
+            ("cancel_on_disconnect", self.cancel_on_disconnect, (True, False)),
+        ):
+            if not any(value is one for one in possible):
+                raise RouteError(f"{what}: {name}={value!r}: give True or False")
+        if self.blocking and waits:
+            raise RouteError(f"{what}: it is async and runs on the event loop; blocking=True is for a plain handler")
+        if not self.cancel_on_disconnect and not waits:
+            raise RouteError(f"{what}: only an async handler can be cancelled; leave cancel_on_disconnect out")
+        endpoint = Endpoint(
+            methods,
+            self.pattern,
+            parts,
+            self.handler,
+            arity == 2,
+            label,
+            is_async=waits,
+            blocking=self.blocking,
+            cancels=self.cancel_on_disconnect,
+        )
         object.__setattr__(self, "methods", methods)
         object.__setattr__(self, "parts", parts)
-        object.__setattr__(self, "endpoint", Endpoint(methods, self.pattern, parts, self.handler, arity == 2, label))
+        object.__setattr__(self, "endpoint", endpoint)
 
 
 def _check_methods(methods: str | Iterable[object], pattern: str) -> tuple[str, ...]:
@@ -264,44 +302,80 @@ class After:
         object.__setattr__(self, "label", label)
 
 
-def route(methods: str | Iterable[str], pattern: str, handler: Handler) -> Route:
+@dataclass(frozen=True, slots=True)
+class _LifeForm:
+    """A hook of a server's life, ``hook()`` or ``hook(app)``, plain or async."""
+
+    hook: LifeHook
+    label: str = field(init=False, repr=False, compare=False)
+    with_app: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        label = describe(self.hook)
+        needed, optional = _positional(f"{type(self).__name__} hook {label}", self.hook)
+        if len(needed) > 1:
+            raise RouteError(f"hook {label} takes ({', '.join(needed)}): it is called with () or (app)")
+        object.__setattr__(self, "label", label)
+        object.__setattr__(self, "with_app", bool(needed) or optional[:1] == ["app"])
+
+
+class OnStart(_LifeForm):
+    """A hook that runs when a server starts, in each worker, before the first request. What it raises ends the start."""
+
+    __slots__ = ()
+
+
+class OnStop(_LifeForm):
+    """A hook that runs when a server has stopped, after the last request."""
+
+    __slots__ = ()
+
+
+class RouteOptions(TypedDict, total=False):
+    """The options of a route; see the top of this module."""
+
+    blocking: bool | None
+    cancel_on_disconnect: bool
+
+
+def route(methods: str | Iterable[str], pattern: str, handler: Handler, **options: Unpack[RouteOptions]) -> Route:
     """Answer one or several methods (capitals) of a pattern. RouteError tells what is wrong."""
-    return Route((methods,) if isinstance(methods, str) else tuple(methods), pattern, handler)
+    return Route((methods,) if isinstance(methods, str) else tuple(methods), pattern, handler, **options)
 
 
-def GET(pattern: str, handler: Handler) -> Route:
+def GET(pattern: str, handler: Handler, **options: Unpack[RouteOptions]) -> Route:
     """Answer GET, and HEAD where no HEAD route matches (RFC 9110 9.3.1, 9.3.2)."""
-    return Route(("GET",), pattern, handler)
+    return Route(("GET",), pattern, handler, **options)
 
 
-def POST(pattern: str, handler: Handler) -> Route:
+def POST(pattern: str, handler: Handler, **options: Unpack[RouteOptions]) -> Route:
     """Answer POST (RFC 9110 9.3.3)."""
-    return Route(("POST",), pattern, handler)
+    return Route(("POST",), pattern, handler, **options)
 
 
-def PUT(pattern: str, handler: Handler) -> Route:
+def PUT(pattern: str, handler: Handler, **options: Unpack[RouteOptions]) -> Route:
     """Answer PUT (RFC 9110 9.3.4)."""
-    return Route(("PUT",), pattern, handler)
+    return Route(("PUT",), pattern, handler, **options)
 
 
-def PATCH(pattern: str, handler: Handler) -> Route:
+def PATCH(pattern: str, handler: Handler, **options: Unpack[RouteOptions]) -> Route:
     """Answer PATCH (RFC 5789)."""
-    return Route(("PATCH",), pattern, handler)
+    return Route(("PATCH",), pattern, handler, **options)
 
 
-def DELETE(pattern: str, handler: Handler) -> Route:
+def DELETE(pattern: str, handler: Handler, **options: Unpack[RouteOptions]) -> Route:
     """Answer DELETE (RFC 9110 9.3.5)."""
-    return Route(("DELETE",), pattern, handler)
+    return Route(("DELETE",), pattern, handler, **options)
 
 
-def HEAD(pattern: str, handler: Handler) -> Route:
+def HEAD(pattern: str, handler: Handler, **options: Unpack[RouteOptions]) -> Route:
     """Answer HEAD by a handler of its own (RFC 9110 9.3.2); the body is counted and not sent."""
-    return Route(("HEAD",), pattern, handler)
+    return Route(("HEAD",), pattern, handler, **options)
 
 
-def OPTIONS(pattern: str, handler: Handler) -> Route:
+def OPTIONS(pattern: str, handler: Handler, **options: Unpack[RouteOptions]) -> Route:
     """Answer OPTIONS by a handler of its own (RFC 9110 9.3.7); without one it is 204 with Allow."""
-    return Route(("OPTIONS",), pattern, handler)
+    return Route(("OPTIONS",), pattern, handler, **options)
 
 
 def before(hook: BeforeHook) -> Before:
@@ -312,6 +386,16 @@ def before(hook: BeforeHook) -> Before:
 def after(hook: AfterHook) -> After:
     """Run a hook on every answer, in the order of registration."""
     return After(hook)
+
+
+def on_start(hook: LifeHook) -> OnStart:
+    """Run a hook when a server starts, in the order of registration; in each worker."""
+    return OnStart(hook)
+
+
+def on_stop(hook: LifeHook) -> OnStop:
+    """Run a hook when a server has stopped, in the opposite order of registration; in each worker."""
+    return OnStop(hook)
 
 
 # ---- the list ----

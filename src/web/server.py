@@ -15,23 +15,26 @@ import signal
 import socket
 import sys
 import threading
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from os import PathLike
 from types import FrameType
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 from web._core import Connection, Loop, TlsContext
 from web.app import App, Form, ServeOptions
 from web.limits import Limits
+from web.running import check_event_loop, needs_asyncio, run_alone, run_in_asyncio, run_inside
 from web.sockets import Address, remove_unix_file, url_of
 
 __all__ = ["Server", "defserver", "defserver_tls"]
 
 # File descriptors that are not connections: the interpreter's, the loop's, files that are being sent.
 _RESERVED_FDS = 64
+_THREADS_MAX = 1000
 
 _never_run: dict[Server, None] = {}  # not weak: a server that nobody kept is the one that was forgotten
 _running: weakref.WeakSet[Server] = weakref.WeakSet()
@@ -43,6 +46,8 @@ class Server:
     ``host``: "127.0.0.1", "::", a name, "unix:/path" or "fd:3" (see ``web.sockets``). ``port``: 0: the system chooses.
     ``tls``: a TlsContext, for HTTPS. ``limits``: what peers are granted. ``dev``: tracebacks are shown to the client.
     ``dual_stack``: host "::" also accepts IPv4. ``server_header``: whether answers say ``Server: weblatch``.
+    ``threads``: how many threads run the plain handlers that do not say ``blocking=False``; 0: they run on the loop.
+    ``loop``: "asyncio" or "uvloop", for async handlers; without any, neither is imported.
     """
 
     def __init__(
@@ -56,6 +61,8 @@ class Server:
         dev: bool = False,
         dual_stack: bool = False,
         server_header: bool = True,
+        threads: int = 0,
+        loop: Literal["asyncio", "uvloop"] = "asyncio",
     ) -> None:
         if not isinstance(app, App):
             raise TypeError(f"Server(app, ...): an App is needed, not {type(app).__name__}; defserver() takes forms")
@@ -64,9 +71,14 @@ class Server:
         for name, option in (("dev", dev), ("dual_stack", dual_stack), ("server_header", server_header)):
             if not isinstance(option, bool):
                 raise TypeError(f"{name}: True or False is needed, not {type(option).__name__}")
+        if type(threads) is not int or not 0 <= threads <= _THREADS_MAX:
+            raise ValueError(f"threads={threads!r}: give 0 to {_THREADS_MAX}")
+        check_event_loop(loop)
         self.app = app
         self.limits = limits or Limits()
         self.dev = dev
+        self.threads = threads
+        self._event_loop = loop
         self._server_header = server_header
         self._addresses: list[tuple[Address, TlsContext | None]] = []
         self._urls: list[str] = []
@@ -75,6 +87,7 @@ class Server:
         self._loop: Loop | None = None
         self._pid = 0  # the process that opened it
         self._thread: threading.Thread | None = None
+        self._stop_until = 0.0  # time.monotonic() at which the grace of stop() is over
         self._failure: BaseException | None = None  # what ended the thread
         self.listen(host, port, tls, dual_stack=dual_stack)
         if _made_in_main():
@@ -112,7 +125,10 @@ class Server:
         self._pid = os.getpid()
         room = _raise_fd_limit() - _RESERVED_FDS
         limits = replace(self.limits, connections=max(1, min(self.limits.connections, room)))
-        self._loop = Loop(self.app._compile(dev=self.dev), limits, server_header=self._server_header)
+        dispatcher = self.app._compile(dev=self.dev, threads=self.threads > 0)
+        self._loop = Loop(dispatcher, limits, server_header=self._server_header)
+        if dispatcher.needs_threads:
+            self._loop.use_threads(self.threads or _default_threads(), self.limits.blocking_queue)
         return self._loop
 
     def _open_listener(self, address: Address, context: TlsContext | None) -> None:
@@ -131,26 +147,56 @@ class Server:
     def run(self) -> None:
         """Opens the server where it is not open yet, and serves until SIGINT or SIGTERM (in the main thread) or stop():
         open requests finish within ``Limits.shutdown_grace`` seconds, a second signal ends them at once."""
+        self._serve(self._announce)
+
+    def _announce(self) -> None:
+        print(f"Serving on {', '.join(self._urls)} (Ctrl-C stops)", file=sys.stderr, flush=True)
+
+    def _serve(self, ready: Callable[[], None]) -> None:
+        """run() without a word: ``ready`` is called once start hooks are done and requests are about to be answered."""
         loop = self._begin()
         self._thread = threading.current_thread()
         try:
             with self._signals(loop):
-                print(f"Serving on {', '.join(self._urls)} (Ctrl-C stops)", file=sys.stderr, flush=True)
-                loop.run()
+                self._run_loop(loop, ready)
         finally:
             self._thread = None
             _running.discard(self)
             self.close()
+
+    async def run_async(self) -> None:
+        """Serves inside the asyncio loop that is running, until stop(); cancelled, it ends everything at once. Signals are
+        that loop's affair. ``open()`` may be called before, to know ``url`` and ``port``."""
+        loop = self._begin()
+        try:
+            await run_inside(self.app, loop, lambda: None, self._grace_left)
+        finally:
+            _running.discard(self)
+            self.close()
+
+    def _run_loop(self, loop: Loop, ready: Callable[[], None]) -> None:
+        if needs_asyncio(self.app, loop):
+            run_in_asyncio(self.app, loop, self._event_loop, ready, self._grace_left)
+        else:
+            run_alone(self.app, loop, ready)
+
+    def _grace_left(self) -> float:
+        return max(0.0, self._stop_until - time.monotonic())
 
     @contextmanager
     def running(self) -> Iterator[Server]:
         """Serves in a thread: ``with server.running() as s:`` gives ``s.url`` and ``s.port``; stops at the end, where
         what ended the thread early (a handler's KeyboardInterrupt or SystemExit) is raised."""
         loop = self._begin()
-        self._thread = threading.Thread(target=self._run_in_thread, args=(loop,), name="web server", daemon=True)
+        started = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run_in_thread, args=(loop, started), name="web server", daemon=True
+        )
         try:
             self._thread.start()
-            yield self
+            started.wait()
+            if self._failure is None:  # else a start hook failed: what it raised comes below
+                yield self
         finally:
             self.stop()
             self._join()
@@ -167,12 +213,14 @@ class Server:
         self._failure = None
         return self._loop
 
-    def _run_in_thread(self, loop: Loop) -> None:
+    def _run_in_thread(self, loop: Loop, started: threading.Event) -> None:
         try:
-            loop.run()
+            self._run_loop(loop, started.set)
         except BaseException as error:  # noqa: BLE001 - raised again where running() ends
             self._failure = error
             loop.close()  # whoever waits for an answer is not left waiting
+        finally:
+            started.set()
 
     def _join(self) -> None:
         thread, self._thread = self._thread, None
@@ -188,6 +236,7 @@ class Server:
         if not 0 <= seconds <= 1e6:
             raise ValueError(f"stop(grace={seconds}): give 0 to 1e6 seconds")
         if self._loop is not None and self._pid == os.getpid():
+            self._stop_until = time.monotonic() + seconds
             self._loop.stop(seconds)
 
     def close(self) -> None:
@@ -241,11 +290,17 @@ class Server:
 
     def fileno(self) -> int:
         """A file descriptor that is readable exactly when run_once() has work to do."""
-        return (self._loop or self._make_loop()).fileno()
+        return self._embedded().fileno()
 
     def run_once(self, timeout: float | None = None) -> None:
         """One turn of the loop: waits up to ``timeout`` seconds (None: for ever) and does what is ready."""
-        (self._loop or self._make_loop()).run_once(timeout)
+        self._embedded().run_once(timeout)
+
+    def _embedded(self) -> Loop:
+        loop = self._loop or self._make_loop()
+        if needs_asyncio(self.app, loop):
+            raise RuntimeError("this app has async handlers or hooks: await server.run_async() instead")
+        return loop
 
     # -- what can be read ---------------------------------------------------------------------------------------------
 
@@ -312,6 +367,11 @@ def _raise_fd_limit() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
     return 1 << 30 if soft == resource.RLIM_INFINITY else soft
+
+
+def _default_threads() -> int:
+    """How many threads blocking=True routes get, where the server does not say."""
+    return min(32, (os.cpu_count() or 1) + 4)
 
 
 def _made_in_main() -> bool:

@@ -1,0 +1,122 @@
+# Calling the application for a READY request (GIL), and taking its answer: at once, or later.
+#
+#     inline   the whole pipeline (hooks, handler, hooks) runs here, within the turn
+#     task     it runs in a Task of asyncio, on this thread; its first step is taken at once where Python can (3.12)
+#     pool     it runs in a thread of the pool (_core_pool)
+#
+# Which of them, Dispatcher.mode_of tells. Where the answer is not there when exchange_answer_one returns, the stream stays
+# in HANDLER and a Pending (_core_pending) stands for it: nothing more is read from the connection, and the poller only
+# tells when the peer goes away (exchange_overhear).
+#
+# Each inline call has a context of its own (contextvars), so that what one request sets no other sees. A context that
+# is still empty afterwards is used again.
+
+cdef extern from "Python.h":
+    object PyContext_CopyCurrent()
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
+
+
+cdef int exchange_call(Loop loop, Connection c) except -1:
+    """Answers the READY request, and those that lie whole behind it in the input: parsed here, because giving the GIL
+    up and taking it again costs more than parsing. Makes the object for which a body waits."""
+    cdef Http1* http = c.http
+    cdef int answered = 0
+    while True:
+        if body_waits_for_object(http):
+            if body_make_object(loop, http) < 0:
+                take_out(loop, c, CLOSE_NO_MEMORY)
+                return 1
+            if exchange_parse(loop, c) == WEB_FAILED:
+                return 1
+        if http.stream != STREAM_READY:
+            return 1
+        if exchange_answer_one(loop, c) < 0:
+            take_out(loop, c, CLOSE_HANDLER)
+            return 1
+        answered += 1
+        if http.stream != STREAM_HEAD or http.writing == WRITE_LAST or http.in_at == http.in_end \
+                or answered == PIPELINE_BUDGET or output_held(&http.out) > loop.limits.out_buffer \
+                or output_ends_in_file(&http.out):
+            return 1
+        if exchange_parse(loop, c) == WEB_FAILED:
+            return 1
+
+
+cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
+    """Runs the application for one request and queues its answer, or leaves it to a Pending. WEB_FAILED: it cannot be
+    written."""
+    cdef Http1* http = c.http
+    cdef Request request = loop.request
+    cdef Response response
+    cdef Endpoint endpoint = None
+    cdef const char* head = http.head_copy
+    cdef Mode mode
+    cdef int result
+    if request is None:
+        request = Request.__new__(Request)
+    else:
+        loop.request = None
+    if head == NULL:    # the whole request lies in the input
+        head = http.in_data + http.in_at - http.body_len - http.head_len
+    stream_step(http, STREAM_HANDLER)
+    deadline_clear(&loop.deadlines, &c.deadline)        # the answer is not judged by how the body came
+    request.bind(c, head, &http.head, http.body, http.body_len)
+    if http.body_object != NULL and not http.refused:
+        request.take_body(<bytes>http.body_object)
+    try:
+        if http.refused:
+            loop.refused_requests += 1
+            c.reason = CLOSE_BAD_REQUEST if http.refused != 408 else CLOSE_BODY_SLOW
+        else:
+            endpoint = loop.dispatcher.find(request)
+        mode = loop.dispatcher.mode_of(endpoint)
+        if mode == MODE_INLINE:
+            response = answer_inline(loop, http, request, endpoint)
+        else:
+            response = pending_begin(loop, c, request, endpoint, mode)
+            if response is None:
+                return 1
+        loop.requests += 1
+        c.requests += 1
+        result = answer_write(loop, c, request, response)
+    except (KeyboardInterrupt, SystemExit):
+        request_part(loop, request)
+        take_out(loop, c, CLOSE_HANDLER)
+        raise
+    except BaseException:           # no memory, say: nothing that can be answered, and no reason to stop serving others
+        tell_unraisable(_current_exception())
+        request_part(loop, request)
+        return WEB_FAILED
+    request_part(loop, request)
+    request_free(http)
+    stream_step(http, STREAM_HEAD)
+    return result
+
+
+cdef Response answer_inline(Loop loop, Http1* http, Request request, Endpoint endpoint):
+    """The answer of the whole pipeline, run here in a context of its own."""
+    cdef object context = loop.context
+    if context is None:
+        context = loop.context = PyContext_CopyCurrent()
+    PyContext_Enter(context)
+    try:
+        if http.refused:
+            return loop.dispatcher.error(request, http.refused, http.fault.decode("ascii"))
+        return loop.dispatcher.respond_at(request, endpoint)
+    finally:
+        PyContext_Exit(context)
+        if len(context) > 0:
+            loop.context = None
+
+
+cdef void request_part(Loop loop, Request request) noexcept:
+    """The exchange's memory goes: the request returns to the loop, or takes copies with it where somebody kept it."""
+    if Py_REFCNT(request) == 1:
+        request.unbind()
+        loop.request = request
+        return
+    try:
+        request.detach()
+    except MemoryError:
+        request.unbind()            # better no bytes than those of a later request
