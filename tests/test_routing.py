@@ -14,7 +14,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from web import DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, Response, RouteError, after, before, route
+from web import (
+    DELETE,
+    GET,
+    HEAD,
+    OPTIONS,
+    PATCH,
+    POST,
+    PUT,
+    Response,
+    RouteError,
+    after,
+    before,
+    on_start,
+    on_stop,
+    route,
+)
 from web.routing import Route, RouteList, make_router
 
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -457,10 +472,7 @@ class NoCall:
         (lambda req, *, key: "", "'key'"),
         (lambda req, id: "", r'read params\["id"\]'),  # noqa: A006
         (lambda id: "", r'read params\["id"\]'),  # noqa: A006
-        (async_handler, "async handlers are not supported by this version"),
-        (functools.partial(async_handler), "async handlers"),
-        (async_generator, "async handlers"),
-        (AsyncCallable(), "async handlers"),
+        (async_generator, "streaming is not supported by this version"),
         (generator, "streaming is not supported by this version"),
         (NoCall(), "cannot be called"),
         ("text", "cannot be called"),
@@ -475,18 +487,52 @@ def test_handlers_that_cannot_work(call: Any, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("call", [async_handler, functools.partial(async_handler), AsyncCallable()])
+def test_async_handlers_are_told_from_plain_ones(call: Any) -> None:
+    assert GET("/", call).endpoint.is_async
+    assert not GET("/", lambda req: "").endpoint.is_async
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"blocking": 1}, "blocking=1: give True or False"),
+        ({"cancel_on_disconnect": None}, "cancel_on_disconnect=None: give True or False"),
+        ({"cancel_on_disconnect": False}, "only an async handler can be cancelled"),
+    ],
+)
+def test_bad_options_of_a_route(options: Any, says: str) -> None:
+    with pytest.raises(RouteError, match=says):
+        GET("/", lambda req: "", **options)
+
+
+def test_an_async_handler_is_not_for_the_pool() -> None:
+    with pytest.raises(RouteError, match="blocking=True is for a plain handler"):
+        GET("/", async_handler, blocking=True)
+    assert not GET("/", async_handler, cancel_on_disconnect=False).endpoint.cancels
+
+
+@pytest.mark.parametrize("call", [lambda a, b: None, lambda *a: None, 5])
+def test_bad_life_hooks(call: Any) -> None:
+    for form in (on_start, on_stop):
+        with pytest.raises(RouteError, match="hook "):
+            form(call)
+
+
 def test_a_handler_with_a_readable_name_is_named() -> None:
     with pytest.raises(RouteError, match=r"handler .*test_routing\.three of /x"):
         GET("/x", three)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("call", [lambda: None, lambda a, b, c: None, async_handler, lambda *a: None, 5])
+@pytest.mark.parametrize("call", [lambda: None, lambda a, b, c: None, async_generator, lambda *a: None, 5])
 def test_bad_before_hooks(call: Any) -> None:
     with pytest.raises(RouteError, match="before hook"):
         before(call)
 
 
-@pytest.mark.parametrize("call", [lambda r: r, lambda r, p: p, lambda a, b, c, d: a, async_handler, lambda *a: a[2], 5])
+@pytest.mark.parametrize(
+    "call", [lambda r: r, lambda r, p: p, lambda a, b, c, d: a, async_generator, lambda *a: a[2], 5]
+)
 def test_bad_after_hooks(call: Any) -> None:
     with pytest.raises(RouteError, match="after hook"):
         after(call)

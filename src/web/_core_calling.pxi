@@ -4,9 +4,9 @@
 #     task     it runs in a Task of asyncio, on this thread; its first step is taken at once where Python can (3.12)
 #     pool     it runs in a thread of the pool (_core_pool)
 #
-# Which of them, Dispatcher.mode_of tells. Where the answer is not there when exchange_answer_one returns, the stream stays
-# in HANDLER and a Pending (_core_pending) stands for it: nothing more is read from the connection, and the poller only
-# tells when the peer goes away (exchange_overhear).
+# Which of them, Dispatcher.mode_of tells. Where the answer is not there when exchange_answer_one returns, the stream
+# stays in HANDLER and a Pending (_core_pending) stands for it: nothing more is read from the connection, and the
+# poller only tells when the peer goes away (exchange_overhear).
 #
 # Each inline call has a context of its own (contextvars), so that what one request sets no other sees. A context that
 # is still empty afterwards is used again.

@@ -3,8 +3,9 @@
 # Immutable and made once, when a server starts; it may answer for several connections and listeners. Which arguments a
 # handler takes was decided at registration, so answering is a direct call. Without hooks no hook costs anything.
 #
-# How it is run is told by mode_of: within the turn, in a Task of asyncio (where the handler or any hook is async), or in a
-# thread of the pool (where it may block). respond_at is the pipeline of the first and the last, run_task of the second.
+# How it is run is told by mode_of: within the turn, in a Task of asyncio (where the handler or any hook is async), or
+# in a thread of the pool (where it may block). respond_at is the pipeline of the first and the last, run_task of the
+# second.
 #
 # What leaves respond() and error(): a Response, always, whatever the application does. An exception becomes HTTPError's
 # status or 500 with a log record; only KeyboardInterrupt and SystemExit go through as NULL.

@@ -10,7 +10,8 @@
 # Protocol: reading is READ_OPEN until no further request will be read (READ_ENDED); writing is WRITE_OPEN until the
 # last answer was queued (WRITE_LAST), after which the transport closes once the queue is empty.
 #
-# A turn goes exchange_read (no GIL) -> exchange_call (GIL; _core_calling) -> exchange_write (no GIL) -> exchange_settle.
+# A turn goes exchange_read (no GIL) -> exchange_call (GIL; _core_calling) -> exchange_write (no GIL) ->
+# exchange_settle.
 #
 # Ownership: Http1 belongs to its connection and exists only while there is something to remember; an idle connection
 # has none. Input bytes lie in the loop's arena for one turn (in_cap == 0) and are moved to a heap block of the
@@ -356,8 +357,8 @@ cdef bint exchange_is_busy(Connection c) noexcept nogil:
 
 cdef void exchange_overhear(Loop loop, Connection c) noexcept nogil:
     """Something came while the application is answering. Bytes of a next request wait with the kernel. The end of what
-    the peer sends is its going away: a client that closed looks the same as one that will still read (RFC 9112 9.6), until
-    we write. So it ends the exchange, unless the route says that its handler outlives its client."""
+    the peer sends is its going away: a client that closed looks the same as one that will still read (RFC 9112 9.6),
+    until we write. So it ends the exchange, unless the route says that its handler outlives its client."""
     cdef Http1* http = c.http
     if c.events & WEB_HANGUP or (c.events & WEB_ENDED and not http.outlives_peer):
         take_out(loop, c, CLOSE_PEER_LEFT)

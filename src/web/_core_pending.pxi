@@ -7,12 +7,12 @@
 #     ABANDONED   the connection is gone, or ended: a Task was cancelled, a thread goes on; what it answers is dropped
 #     OVER        answered or dropped: it is in no list
 #
-# Who answers: a Task, on the loop's own thread, by finish(), within a turn or between two; a thread of the pool, by post(),
-# through the loop's mailbox, which turn_call empties.
+# Who answers: a Task, on the loop's own thread, by finish(), within a turn or between two; a thread of the pool, by
+# post(), through the loop's mailbox, which turn_call empties.
 #
-# Ownership: loop.pendings holds a Pending until it is OVER; Http1.pending holds a second reference, from WAITING until it
-# is answered or the Http1 is freed, which happens without the GIL: then collect_garbage abandons it (pending_abandon).
-# The Request owns its bytes (detach) from WAITING on.
+# Ownership: loop.pendings holds a Pending until it is OVER; Http1.pending holds a second reference, from WAITING until
+# it is answered or the Http1 is freed, which happens without the GIL: then collect_garbage abandons it
+# (pending_abandon). The Request owns its bytes (detach) from WAITING on.
 
 cdef enum PendingState:
     PENDING_STARTED = 1
@@ -129,8 +129,8 @@ cdef Response pending_begin(Loop loop, Connection c, Request request, Endpoint e
 
 
 cdef int pending_wait(Http1* http, Pending pending) except -1:
-    """STARTED -> WAITING. The request's bytes are its own by now; of the exchange's only the parsed head stays, by which
-    the answer will be framed."""
+    """STARTED -> WAITING. The request's bytes are its own by now; of the exchange's only the parsed head stays, by
+    which the answer will be framed."""
     pending_step(pending, PENDING_WAITING)
     Py_IncRef(<PyObject*>pending)
     http.pending = <PyObject*>pending
@@ -160,8 +160,8 @@ cdef void pending_abandon(Pending pending) noexcept:
 
 
 cdef int pending_answer(Loop loop, Pending pending) except -1:
-    """Queues the answer of a WAITING request; that of an ABANDONED one is dropped. The connection, if it still stands, is
-    listed among those that were answered in this turn."""
+    """Queues the answer of a WAITING request; that of an ABANDONED one is dropped. The connection, if it still stands,
+    is listed among those that were answered in this turn."""
     cdef Connection c = pending.connection
     cdef Request request = pending.request
     cdef Http1* http

@@ -1,12 +1,12 @@
 # The pool of threads in which handlers run that may block: a queue, and threads that take from it.
 #
-# A job is a Pending (the whole pipeline of a request) or a _PoolCall (one handler, awaited by a Task). The loop's thread
-# puts, pool threads take, run and post the answer to the loop's mailbox, or to asyncio. Threads are started with the loop
-# and end at the None that close() puts for each; they are daemons, because a handler that never returns must not keep the
-# process from ending.
+# A job is a Pending (the whole pipeline of a request) or a _PoolCall (one handler, awaited by a Task). The loop's
+# thread puts, pool threads take, run and post the answer to the loop's mailbox, or to asyncio. Threads are started
+# with the loop and end at the None that close() puts for each; they are daemons, because a handler that never returns
+# must not keep the process from ending.
 #
-# `waiting` counts jobs that no thread has taken yet, `busy` those that run. They are changed with the GIL held and without Python code between
-# reading and writing.
+# `waiting` counts jobs that no thread has taken yet, `busy` those that run. They are changed with the GIL held and
+# without Python code between reading and writing.
 
 cdef double POOL_PATIENCE = 0.5     # seconds for threads to end when the loop is closed
 

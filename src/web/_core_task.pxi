@@ -1,6 +1,6 @@
-# The pipeline of a request as a coroutine, for apps with async handlers or hooks: before hooks, handler, coercion, after
-# hooks, in the order and by the rules of Dispatcher. Plain callables are called as they are; a blocking handler is
-# awaited in the pool.
+# The pipeline of a request as a coroutine, for apps with async handlers or hooks: before hooks, handler, coercion,
+# after hooks, in the order and by the rules of Dispatcher. Plain callables are called as they are; a blocking handler
+# is awaited in the pool.
 #
 # It runs inside a Task: asyncio.timeout() and TaskGroup need one. It raises nothing: what it has to say goes to
 # Pending.finish, as its last act. CancelledError of a request whose client went away ends it without an answer; any

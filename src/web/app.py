@@ -16,7 +16,18 @@ from web._core import Dispatcher, Hook
 from web.errors import RouteError
 from web.limits import Limits
 from web.routing import (
-    After, AfterHook, Before, BeforeHook, Handler, LifeHook, OnStart, OnStop, Route, RouteList, RouteOptions, is_async,
+    After,
+    AfterHook,
+    Before,
+    BeforeHook,
+    Handler,
+    LifeHook,
+    OnStart,
+    OnStop,
+    Route,
+    RouteList,
+    RouteOptions,
+    is_async,
 )  # fmt: skip
 from web.static import Static
 
@@ -94,9 +105,7 @@ class App:
 
     # ---- decorators: each adds the form of the same name, and returns what it decorates as it is ----
 
-    def route(
-        self, methods: str | Iterable[str], pattern: str, **options: Unpack[RouteOptions]
-    ) -> Callable[[H], H]:
+    def route(self, methods: str | Iterable[str], pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
         """Decorator for ``route(methods, pattern, handler, **options)``."""
         names = (methods,) if isinstance(methods, str) else tuple(methods)
 

@@ -39,7 +39,7 @@ Answer: TypeAlias = Response | Body | tuple[Body, int] | tuple[Body, int, Header
 Params: TypeAlias = dict[str, Any]
 Result: TypeAlias = Answer | Awaitable[Answer]
 Handler: TypeAlias = Callable[[Request], Result] | Callable[[Request, Params], Result]
-BeforeResult: TypeAlias = Answer | None | Awaitable[Answer | None]
+BeforeResult: TypeAlias = Answer | Awaitable[Answer | None] | None
 BeforeHook: TypeAlias = Callable[[Request], BeforeResult] | Callable[[Request, Params], BeforeResult]
 AfterHook: TypeAlias = Callable[[Request, Params, Response], Response | Awaitable[Response]]
 LifeHook: TypeAlias = Callable[[], object] | Callable[[Any], object]
@@ -320,13 +320,13 @@ class _LifeForm:
 
 
 class OnStart(_LifeForm):
-    """A hook that runs when a server starts, in each worker, before the first request. What it raises ends the start."""
+    """Runs when a server starts, in each worker, before the first request. What it raises ends the start."""
 
     __slots__ = ()
 
 
 class OnStop(_LifeForm):
-    """A hook that runs when a server has stopped, after the last request."""
+    """Runs when a server has stopped, after the last request."""
 
     __slots__ = ()
 

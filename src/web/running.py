@@ -1,8 +1,9 @@
 """How an opened loop runs until it has stopped: by its thread alone, or inside asyncio; and the hooks around that.
 
-Alone the loop waits by itself; asyncio is never imported. Inside asyncio one reader stands for all of it: the loop's fd is
-readable exactly when ``run_once`` has work, so asyncio owns the thread, and coroutines run in its Tasks. In both cases:
-start hooks, ``ready``, requests, then (stopped or failed) stop hooks. Server opens the loop before and closes it after.
+Alone the loop waits by itself; asyncio is never imported. Inside asyncio one reader stands for all of it: the loop's fd
+is readable exactly when ``run_once`` has work, so asyncio owns the thread, and coroutines run in its Tasks. In both
+cases: start hooks, ``ready``, requests, then (stopped or failed) stop hooks. Server opens the loop before and closes it
+after.
 
 Where a start hook fails, nothing is served, and no stop hook runs.
 """
@@ -57,11 +58,13 @@ def run_alone(app: App, core: Loop, ready: Callable[[], None]) -> None:
         for stop in reversed(app._on_stop):
             try:
                 _call(stop, app)
-            except Exception:
+            except Exception:  # noqa: BLE001 - the other hooks still run
                 _log.exception("stop hook %s failed", stop.label)
 
 
-def run_in_asyncio(app: App, core: Loop, event_loop: str, ready: Callable[[], None], grace: Callable[[], float]) -> None:
+def run_in_asyncio(
+    app: App, core: Loop, event_loop: str, ready: Callable[[], None], grace: Callable[[], float]
+) -> None:
     """Serves in this thread, in an event loop of its own, until the loop has stopped."""
     import asyncio
 
@@ -90,7 +93,7 @@ async def run_inside(app: App, core: Loop, ready: Callable[[], None], grace: Cal
     def turn() -> None:
         try:
             core.run_once(0)
-        except Exception as error:  # the poller failed: nothing can be served any more
+        except Exception as error:  # noqa: BLE001 - the poller failed: nothing can be served any more
             if not finished.done():
                 finished.set_exception(error)
         if core.finished and not finished.done():
@@ -108,7 +111,7 @@ async def run_inside(app: App, core: Loop, ready: Callable[[], None], grace: Cal
         for stop in reversed(app._on_stop):
             try:
                 await _call_async(stop, app)
-            except Exception:
+            except Exception:  # noqa: BLE001 - the other hooks still run
                 _log.exception("stop hook %s failed", stop.label)
 
 

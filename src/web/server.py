@@ -165,8 +165,8 @@ class Server:
             self.close()
 
     async def run_async(self) -> None:
-        """Serves inside the asyncio loop that is running, until stop(); cancelled, it ends everything at once. Signals are
-        that loop's affair. ``open()`` may be called before, to know ``url`` and ``port``."""
+        """Serves inside the asyncio loop that is running, until stop(); cancelled, it ends everything at once. Signals
+        are that loop's affair. ``open()`` may be called before, to know ``url`` and ``port``."""
         loop = self._begin()
         try:
             await run_inside(self.app, loop, lambda: None, self._grace_left)
