@@ -18,6 +18,7 @@ from web.routing import DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, after, bef
 from web.server import Server, defserver, defserver_tls
 from web.sockets import ListenError
 from web.static import static
+from web.workers import workers
 
 __all__ = [
     "DELETE",
@@ -54,6 +55,7 @@ __all__ = [
     "openssl_version",
     "route",
     "static",
+    "workers",
 ]
 
 try:

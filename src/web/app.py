@@ -19,10 +19,11 @@ from web.routing import (
     After, AfterHook, Before, BeforeHook, Handler, LifeHook, OnStart, OnStop, Route, RouteList, RouteOptions, is_async,
 )  # fmt: skip
 from web.static import Static
+from web.workers import Workers
 
 __all__ = ["App", "Form", "Json"]
 
-Form: TypeAlias = Route | Before | After | Static | OnStart | OnStop
+Form: TypeAlias = Route | Before | After | Static | OnStart | OnStop | Workers
 H = TypeVar("H", bound=Handler)
 B = TypeVar("B", bound=BeforeHook)
 A = TypeVar("A", bound=AfterHook)
@@ -48,6 +49,9 @@ class ServeOptions(TypedDict, total=False):
     server_header: bool
     threads: int
     loop: Literal["asyncio", "uvloop"]
+    workers: int | Literal["auto"] | Workers | None
+    user: str | int | None
+    group: str | int | None
 
 
 class App:
@@ -69,6 +73,7 @@ class App:
         self._folders: list[Static] = []
         self._on_start: list[OnStart] = []
         self._on_stop: list[OnStop] = []
+        self._workers: Workers | None = None
         self.add(*forms)
 
     def add(self, *forms: Form) -> None:
@@ -87,6 +92,10 @@ class App:
                     self._on_start.append(form)
                 case OnStop():
                     self._on_stop.append(form)
+                case Workers():
+                    if self._workers is not None:
+                        raise RouteError(f"{form!r}: the App has {self._workers!r} already; remove one of them")
+                    self._workers = form
                 case _:
                     raise RouteError(
                         f"App(...): {form!r} is no form; write GET(pattern, handler), before(hook) and so on"
@@ -94,9 +103,7 @@ class App:
 
     # ---- decorators: each adds the form of the same name, and returns what it decorates as it is ----
 
-    def route(
-        self, methods: str | Iterable[str], pattern: str, **options: Unpack[RouteOptions]
-    ) -> Callable[[H], H]:
+    def route(self, methods: str | Iterable[str], pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
         """Decorator for ``route(methods, pattern, handler, **options)``."""
         names = (methods,) if isinstance(methods, str) else tuple(methods)
 

@@ -38,7 +38,9 @@ class Identity:
             except OSError as error:
                 raise WebError(f"user {self.uid}, group {self.gid}: not permitted here ({error.strerror})") from error
         if not self.is_current():
-            raise WebError(f"user {self.uid}, group {self.gid}: the process is still somebody else (uids and gids {_ids()})")
+            raise WebError(
+                f"user {self.uid}, group {self.gid}: the process is still somebody else (uids and gids {_ids()})"
+            )
         if self.uid != 0 and _root_comes_back():
             raise WebError(f"user {self.uid}: root's rights can still be had again; nothing is served like this")
 
@@ -57,7 +59,9 @@ def identity(user: str | int | None, group: str | int | None) -> Identity | None
     groups = (gid,) if name is None else tuple(sorted({gid, *os.getgrouplist(name, gid)}))
     found = Identity(uid, gid, groups)
     if os.geteuid() != 0 and not found.is_current():
-        raise WebError(f"user={user!r}: only root can become another user; start as root, or leave user= and group= away")
+        raise WebError(
+            f"user={user!r}: only root can become another user; start as root, or leave user= and group= away"
+        )
     return found
 
 

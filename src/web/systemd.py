@@ -77,7 +77,9 @@ class Notifier:
         self._tell(f"MAINPID={pid}", "READY=1")
 
 
-def watch_over(notifier: Notifier, turned_at: Callable[[], int], wake: Callable[[], None], ended: threading.Event) -> None:
+def watch_over(
+    notifier: Notifier, turned_at: Callable[[], int], wake: Callable[[], None], ended: threading.Event
+) -> None:
     """Gives systemd's watchdog its signs of life, in a thread, as long as the loop turns: one that a handler holds does
     not, and systemd may end the service. Ends with the event."""
     before = -1
