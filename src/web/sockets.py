@@ -182,13 +182,13 @@ def _inherited(fd: int) -> socket.socket:
     """A duplicate: the number itself stays open, so that the server can be checked, run and run again."""
     inherited = socket.socket(fileno=fd)
     try:
+        inherited.setblocking(False)  # before dup(), which would make it blocking for all who hold it
         sock = inherited.dup()
     finally:
         inherited.detach()
     try:
         if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) != 1:
             raise ListenError(errno.EINVAL, f"fd:{fd} is a socket that does not listen; call its listen() first")
-        sock.setblocking(False)
     except BaseException:
         sock.close()
         raise

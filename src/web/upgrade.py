@@ -88,6 +88,7 @@ class Predecessor:
         for _, _, sockets in self._handed:
             for sock in sockets:
                 sock.set_inheritable(False)
+                sock.setblocking(False)  # else dup() makes it blocking, for the predecessor's workers too
 
     @classmethod
     def find(cls) -> Predecessor | None:
