@@ -207,13 +207,12 @@ def run_phase(phase: str, seconds: float, every: float) -> bool:
             command = ["wrk", "-t1", "-c16", f"-d{seconds:.0f}s", "--timeout", "20s", url]
             wrk = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         until = time.monotonic() + seconds
-        events, sizes, pids = 0, [], set()
+        events, sizes = 0, []
         while time.monotonic() + every < until:
             time.sleep(every)
+            sizes.append(size_of(server.master))
             act(phase, server)
             events += 1
-            pids.add(server.pids()[1])
-            sizes.append(size_of(server.master))
         said = wrk.communicate()[0] if wrk is not None else ""
         done.set()
         for client in clients:
@@ -234,8 +233,9 @@ def judge(phase: str, events: int, clients: list[Client], said: str, sizes: list
     wrong = [reason for reason in failures if phase != "kill" or "refused" in reason or "answer" in reason]
     good = not wrong and (phase == "kill" or not errors) and fds <= GROWTH_FDS and grown <= GROWTH_BYTES
     print(
-        f"{'ok  ' if good else 'FAIL'} {phase}: {events} events, {answered} checked answers, {failures.total()} failed, wrk "
-        f"{load[1] if load else 'absent'} {' '.join(errors) or 'without errors'}; master: {fds:+d} fds, {grown / 1024:+.0f} KiB"
+        f"{'ok  ' if good else 'FAIL'} {phase}: {events} events, {answered} answers, {failures.total()} failed, "
+        f"wrk: {load[1] if load else 'absent'}, {' '.join(errors) or 'no errors'}; "
+        f"master: {fds:+d} fds, {grown / 1024:+.0f} KiB"
     )
     for reason, count in failures.most_common(5):
         print(f"       {count} x {reason}")

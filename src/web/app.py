@@ -16,8 +16,19 @@ from web._core import Dispatcher, Hook
 from web.errors import RouteError
 from web.limits import Limits
 from web.routing import (
-    After, AfterHook, Before, BeforeHook, Handler, LifeHook, OnStart, OnStop, Route, RouteList, RouteOptions, is_async,
-)  # fmt: skip
+    After,
+    AfterHook,
+    Before,
+    BeforeHook,
+    Handler,
+    LifeHook,
+    OnStart,
+    OnStop,
+    Route,
+    RouteList,
+    RouteOptions,
+    is_async,
+)
 from web.static import Static
 from web.workers import Workers
 

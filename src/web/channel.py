@@ -40,7 +40,9 @@ class Channel:
     def send(self, kind: bytes, content: bytes | bytearray = b"") -> None:
         """All of it, or an OSError; after one the channel is of no use any more."""
         self._sock.sendall(kind + len(content).to_bytes(4, "big"))
-        if content:  # apart: a copy would hold keys. Where there is none, the other side may have acted, and gone, by now
+        if (
+            content
+        ):  # apart: a copy would hold keys. Where there is none, the other side may have acted, and gone, by now
             self._sock.sendall(content)
 
     def receive(self) -> list[tuple[bytes, bytearray]]:

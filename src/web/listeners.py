@@ -1,11 +1,11 @@
 """The listening sockets of a server and their certificates: opened by one process, used by it or by its workers.
 
 A Place is one address. It owns its sockets from open() until give() hands them to a Loop (a process that serves by
-itself, or a worker with its own copies) or close(). With workers it has, on Linux, a socket for each slot (SO_REUSEPORT: the
-kernel spreads connections over them); a slot is what one worker and its replacements stand in. The master keeps all of
-them open as long as it lives: connections that wait in the socket of a slot whose worker has died wait for the next one,
-whereas to close one of several sockets resets those that wait in it. Addresses whose socket cannot be had twice (unix:,
-fd:, systems where SO_REUSEPORT does not spread) have one, which all workers accept from.
+itself, or a worker with its own copies) or close(). With workers it has, on Linux, a socket for each slot
+(SO_REUSEPORT: the kernel spreads connections over them); a slot is what one worker and its replacements stand in. The
+master keeps all of them open as long as it lives: connections that wait in the socket of a slot whose worker has died
+wait for the next one, whereas to close one of several sockets resets those that wait in it. Addresses whose socket
+cannot be had twice (unix:, fd:, systems where SO_REUSEPORT does not spread) have one, which all workers accept from.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class Listeners:
     def open(
         self, *, balanced: bool = False, owner: Identity | None = None, predecessor: Predecessor | None = None
     ) -> None:
-        """Loads certificates and binds. ``balanced``: so that spread() can make more sockets of each. ``owner``: whose the
-        files of Unix sockets become."""
+        """Loads certificates and binds. ``balanced``: so that spread() can make more sockets of each. ``owner``:
+        whose the files of Unix sockets become."""
         self.is_open = True
         for place in self.places:
             place.open(balanced, owner, predecessor)
@@ -119,7 +119,8 @@ class Listeners:
         self.is_open = False
 
     def inherit_files(self) -> None:
-        """The predecessor is relieved: the files of the Unix sockets that it handed over are this process's to remove."""
+        """The predecessor is relieved: the files of the Unix sockets that it handed over are this process's to
+        remove."""
         for place in self.places:
             place.inherit_file()
 
@@ -140,7 +141,8 @@ class Listeners:
         return [text for context in self.contexts for text in context.read()]
 
     def renew(self, texts: list[bytearray]) -> list[tuple[TlsContext, TlsContext]]:
-        """Makes new contexts of the texts, which are overwritten: all or, with an exception, none. (old, new) of each."""
+        """Makes new contexts of the texts, which are overwritten: all or, with an exception, none. (old, new) of
+        each."""
         try:
             parts = zip(self.contexts, texts[::2], texts[1::2], strict=True)
             pairs = [(old, old.renewed(chain, key)) for old, chain, key in parts]

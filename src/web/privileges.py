@@ -1,7 +1,7 @@
 """``user=`` and ``group=``: ports are bound and keys read as root, then the process becomes somebody else for good.
 
-The order is setgroups, setgid, setuid: the later ones take the right to do the earlier. Afterwards all ids are read back,
-and that root cannot be had again is tried; where either fails, nothing is served.
+The order is setgroups, setgid, setuid: the later ones take the right to do the earlier. Afterwards all ids are read
+back, and that root cannot be had again is tried; where either fails, nothing is served.
 """
 
 from __future__ import annotations

@@ -3,15 +3,16 @@
 A slot has a ``current`` worker, which serves, and at times a ``coming`` one, which was forked and is not ready yet. A
 worker goes STARTING -> READY -> LEAVING, and may end in each. What a slot needs is decided anew after every event by
 _start_due(): a coming worker, where there is no current one or it is to be replaced (``renew``), and no earlier than
-``not_before``, which backs off while workers fail. When the coming one is ready it is the current one, and its predecessor
-leaves. A reload renews the slots one after another; a worker that fails to start ends the reload, not the old worker.
+``not_before``, which backs off while workers fail. When the coming one is ready it is the current one, and its
+predecessor leaves. A reload renews the slots one after another; a worker that fails to start ends the reload, not the
+old worker.
 
-The master: SERVING -> STOPPING, once told to by a signal, by stop(), by a boot that fails, or because a successor took over
-(upgrade.py). It returns when the last worker is gone.
+The master: SERVING -> STOPPING, once told to by a signal, by stop(), by a boot that fails, or because a successor
+took over (upgrade.py). It returns when the last worker is gone.
 
-It owns the listening sockets (listeners.py), its end of each worker's channel, a socket pair for signals, and a successor's
-pipe. A worker closes its copies of all of these but its own slot's sockets. It runs no code of the application, nor any
-thread: what forks has one thread only.
+It owns the listening sockets (listeners.py), its end of each worker's channel, a socket pair for signals, and a
+successor's pipe. A worker closes its copies of all of these but its own slot's sockets. It runs no code of the
+application, nor any thread: what forks has one thread only.
 """
 
 from __future__ import annotations
@@ -203,7 +204,8 @@ class Master:
             signal.set_wakeup_fd(fd_before)
 
     def _let_go(self) -> None:
-        """Gives back what the master owns. Workers that are left (something failed here) see the end of their channels."""
+        """Gives back what the master owns. Workers that are left (something failed here) see the end of their
+        channels."""
         for worker in self._workers.values():
             worker.channel.close()
         if self._successor is not None:

@@ -22,15 +22,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from os import PathLike
 from types import FrameType
-from typing import Any, Literal, Unpack
+from typing import Any, Literal
 
 from web._core import Connection, Loop, TlsContext
-from web.app import App, Form, ServeOptions
+from web.app import App
 from web.channel import RELOAD, STOP
 from web.errors import WebError
 from web.limits import Limits
@@ -38,13 +37,14 @@ from web.listeners import Listeners
 from web.privileges import identity
 from web.processes import Master
 from web.running import check_event_loop, needs_asyncio, run_alone, run_in_asyncio, run_inside
+from web.signals import hear_signals
 from web.sockets import Address
-from web.systemd import Notifier, watch_over
+from web.systemd import Notifier
 from web.upgrade import Predecessor
 from web.worker import Attendant, Seat
 from web.workers import Workers
 
-__all__ = ["Server", "defserver", "defserver_tls"]
+__all__ = ["Server"]
 
 _log = logging.getLogger("web")
 
@@ -64,8 +64,8 @@ class Server:
     ``dual_stack``: host "::" also accepts IPv4. ``server_header``: whether answers say ``Server: weblatch``.
     ``threads``: how many threads run the plain handlers that do not say ``blocking=False``; 0: they run on the loop.
     ``loop``: "asyncio" or "uvloop", for async handlers; without any, neither is imported.
-    ``workers``: in how many processes run() serves: a number, "auto" (one for each CPU) or a ``web.workers(...)``; it wins
-    over that form in the App. 0: in this process alone.
+    ``workers``: in how many processes run() serves: a number, "auto" (one for each CPU) or a ``web.workers(...)``; it
+    wins over that form in the App. 0: in this process alone.
     ``user``, ``group``: names or numbers; whom the process, or each worker, becomes once ports are bound and keys read.
     """
 
@@ -174,30 +174,28 @@ class Server:
 
     def run(self) -> None:
         """Opens the server where it is not open yet, and serves until SIGINT or SIGTERM (in the main thread) or stop():
-        open requests finish within ``Limits.shutdown_grace`` seconds, a second signal ends them at once. SIGHUP and SIGUSR1
-        reload certificates; with workers SIGHUP replaces each worker, SIGUSR2 the whole program.
+        open requests finish within ``Limits.shutdown_grace`` seconds, a second signal ends them at once. SIGHUP and
+        SIGUSR1 reload certificates; with workers SIGHUP also replaces each worker, and SIGUSR2 the whole program.
 
         WebError: with workers, where other threads run already. SystemExit(3): no worker can be started.
         """
         if self._workers.number > 0:
             self._run_master(self._workers)
             return
-        notifier, ended = Notifier(), threading.Event()
-
-        def ready() -> None:
-            if predecessor := Predecessor.find():
-                predecessor.relieve()
-                self._listeners.inherit_files()
-            self._announce()
-            notifier.ready(f"serves on {', '.join(self.urls)}")
-            if notifier.watchdog and (loop := self._loop) is not None:
-                watch = partial(watch_over, notifier, lambda: loop.turned_at, loop.wake, ended)
-                threading.Thread(target=watch, name="web watchdog", daemon=True).start()
-
+        notifier = Notifier()
         try:
-            self._serve(ready, notifier=notifier)
+            self._serve(partial(self._ready_alone, notifier), notifier=notifier)
         finally:
-            ended.set()
+            notifier.close()
+
+    def _ready_alone(self, notifier: Notifier) -> None:
+        if predecessor := Predecessor.find():
+            predecessor.relieve()
+            self._listeners.inherit_files()
+        self._announce()
+        notifier.ready(f"serves on {', '.join(self.urls)}")
+        assert self._loop is not None
+        notifier.watch_over(self._loop)
 
     def _run_master(self, workers: Workers) -> None:
         if self._master is not None or self._loop is not None:
@@ -236,8 +234,8 @@ class Server:
         stop_signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM),
         notifier: Notifier | None = None,
     ) -> None:
-        """run() in this process and without a word: ``ready`` is called once start hooks are done and requests are about to
-        be answered. ``notifier``: is told of stops and reloads, which signals bring about."""
+        """run() in this process and without a word: ``ready`` is called once start hooks are done and requests are
+        about to be answered. ``notifier``: is told of stops and reloads, which signals bring about."""
         loop = self._begin()
         self._thread = threading.current_thread()
         try:
@@ -249,8 +247,8 @@ class Server:
             self.close()
 
     async def run_async(self) -> None:
-        """Serves inside the asyncio loop that is running, until stop(); cancelled, it ends everything at once. Signals are
-        that loop's affair. ``open()`` may be called before, to know ``url`` and ``port``."""
+        """Serves inside the asyncio loop that is running, until stop(); cancelled, it ends everything at once.
+        Signals are that loop's affair. ``open()`` may be called before, to know ``url`` and ``port``."""
         loop = self._begin()
         try:
             await run_inside(self.app, loop, lambda: None, self._grace_left)
@@ -321,8 +319,8 @@ class Server:
 
     def stop(self, grace: float | None = None) -> None:
         """Stops accepting, lets open requests finish for ``grace`` seconds (``Limits.shutdown_grace``), then ends the
-        rest. From any thread, from a handler (there with all workers), and when nothing runs. Returns at once; run() returns
-        when it is done."""
+        rest. From any thread, from a handler (it stops all workers), and when nothing runs. Returns at once; run()
+        returns when it is done."""
         seconds = self.limits.shutdown_grace if grace is None else grace
         if not 0 <= seconds <= 1e6:
             raise ValueError(f"stop(grace={seconds}): give 0 to 1e6 seconds")
@@ -363,22 +361,20 @@ class Server:
                 if self._loop is not None:
                     self._loop.use_context(old, fresh)
 
-    @contextmanager
-    def _signals(self, loop: Loop, stops: tuple[signal.Signals, ...], notifier: Notifier | None) -> Iterator[None]:
-        """Signals stop the loop and reload certificates. They wake it by a socket pair in its poller; nothing polls."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
+    def _signals(
+        self, loop: Loop, stops: tuple[signal.Signals, ...], notifier: Notifier | None
+    ) -> AbstractContextManager[None]:
+        """Signals stop the loop and, where a notifier is told, reload certificates."""
         asked = False
 
-        def on_signal(number: int, frame: FrameType | None) -> None:
+        def stop() -> None:
             nonlocal asked
             self._stop_here(0.0 if asked else None)
             asked = True
             if notifier is not None:
                 notifier.stopping()
 
-        def on_reload(number: int, frame: FrameType | None) -> None:
+        def reload() -> None:
             assert notifier is not None
             notifier.reloading()
             try:
@@ -388,24 +384,10 @@ class Server:
                 _log.error("certificates are not reloaded, the old ones stay: %s", error)
             notifier.ready("certificates are reloaded")
 
-        handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = dict.fromkeys(stops, on_signal)
-        if notifier is not None and self._listeners.contexts:  # else SIGHUP ends the process, as it always does
-            handlers |= dict.fromkeys((signal.SIGHUP, signal.SIGUSR1), on_reload)
-
-        reading, writing = socket.socketpair()
-        with reading, writing:
-            reading.setblocking(False)
-            writing.setblocking(False)
-            loop.watch_signals(reading)
-            fd_before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-            before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-            try:
-                yield
-            finally:
-                for number, earlier in before.items():
-                    signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
-                signal.set_wakeup_fd(fd_before)
-                loop.watch_signals(None)
+        actions: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(stops, stop)
+        if notifier is not None and self._listeners.contexts:  # else they end the process, as they always do
+            actions |= dict.fromkeys((signal.SIGHUP, signal.SIGUSR1), reload)
+        return hear_signals(loop, actions)
 
     # -- one turn at a time: other event loops, tests, benchmarks -----------------------------------------------------
 
@@ -467,28 +449,6 @@ class Server:
     def __repr__(self) -> str:
         where = ", ".join(f"{place.address.host}:{place.address.port}" for place in self._listeners.places)
         return f"<Server {where}{' open' if self._loop is not None else ''}>"
-
-
-def defserver(host: str, port: int, *forms: Form, **options: Unpack[ServeOptions]) -> Server:
-    """``Server(App(*forms), host, port, **options)``: an HTTP server, not started. Options are Server's."""
-    return Server(App(*forms), host, port, **options)
-
-
-def defserver_tls(
-    host: str,
-    port: int,
-    cert_file: str | PathLike[str],
-    key_file: str | PathLike[str],
-    *forms: Form,
-    password: str | bytes | None = None,
-    **options: Unpack[ServeOptions],
-) -> Server:
-    """``Server(App(*forms), host, port, tls=TlsContext(cert_file, key_file), **options)``: HTTPS, not started.
-
-    ``cert_file``: PEM, the certificate first, then its chain. ``key_file``: PEM. ``password``: of an encrypted key.
-    The files are read when the server is opened. Options are Server's.
-    """
-    return Server(App(*forms), host, port, tls=TlsContext(cert_file, key_file, password=password), **options)
 
 
 def _raise_fd_limit() -> int:

@@ -52,7 +52,8 @@ class Address:
             raise ValueError("host 'unix:': write unix: and a path, like 'unix:/run/app.sock'")
         if self.host == "fd:" or (self.host[:3] == "fd:" and self.host[3:].isdecimal() and int(self.host[3:]) >= 2**31):
             raise ValueError(
-                f"host {self.host!r}: write fd: and the number of an inherited listening socket, like 'fd:3', or its name"
+                f"host {self.host!r}: write fd: and the number of an inherited listening socket, like 'fd:3', or its "
+                "name in systemd"
             )
         if self.dual_stack and self.host != "::":
             raise ValueError(f"dual_stack goes with host '::', not {self.host!r}")
@@ -68,8 +69,8 @@ class Address:
         return _BALANCES and self.unix_path is None and not self.host.startswith("fd:")
 
     def bind(self, *, balanced: bool = False) -> socket.socket:
-        """A listening, non-blocking socket; ``balanced``: bind_again() can make more of it. ListenError says why there is
-        none."""
+        """A listening, non-blocking socket; ``balanced``: bind_again() can make more of it. ListenError says why
+        there is none."""
         try:
             if self.unix_path is not None:
                 return _bind_unix(self.unix_path)
@@ -104,8 +105,8 @@ class Address:
 
 
 def bind_again(first: socket.socket) -> socket.socket:
-    """One more socket on the address of a balanced one. Where the kernel refuses, a duplicate of that one: no connection is
-    lost then, but they are spread less evenly."""
+    """One more socket on the address of a balanced one. Where the kernel refuses, a duplicate of that one: no
+    connection is lost then, but they are spread less evenly."""
     sock = socket.socket(first.family, first.type, first.proto)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

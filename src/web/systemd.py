@@ -1,4 +1,4 @@
-"""systemd's two protocols, by hand: sockets that it passes on (LISTEN_FDS), and what a service tells it (NOTIFY_SOCKET).
+"""systemd's two protocols, by hand: sockets that it passes on (LISTEN_FDS), what a service tells it (NOTIFY_SOCKET).
 
 sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3). Without systemd's environment all of this does nothing.
 """
@@ -10,29 +10,29 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-__all__ = ["Notifier", "passed_fds", "watch_over"]
+if TYPE_CHECKING:
+    from web._core import Loop
+
+__all__ = ["Notifier", "passed_fds"]
 
 _log = logging.getLogger("web")
 
 _FIRST_FD = 3
-_passed: list[tuple[str, int]] | None = None  # (name, fd), once the environment was read
+_passed: list[tuple[str, int]] = []  # (name, fd)
 
 
 def passed_fds() -> list[tuple[str, int]]:
     """(name, fd) of every socket that systemd passed to this process. The environment is read once and then cleared, so
     that no child takes it for its own."""
-    global _passed
-    if _passed is None:
-        count, pid = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
-        names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
-        _passed = []
-        if pid == str(os.getpid()) and count.isdecimal():
-            for place in range(int(count)):
-                os.set_inheritable(_FIRST_FD + place, False)
-                _passed.append((names[place] if place < len(names) else "unknown", _FIRST_FD + place))
+    count, pid = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
+    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
+    if pid == str(os.getpid()) and count.isdecimal():
+        for place in range(int(count)):
+            os.set_inheritable(_FIRST_FD + place, False)
+            _passed.append((names[place] if place < len(names) else "unknown", _FIRST_FD + place))
     return _passed
 
 
@@ -47,6 +47,7 @@ class Notifier:
         ours = period.isdecimal() and pid in ("", str(os.getpid()))
         self.watchdog = int(period) / 1e6 / 2 if ours and self._address else 0.0
         """Seconds between two signs of life that are asked for: half of what systemd waits; 0: none are."""
+        self._closed = threading.Event()
 
     def _tell(self, *lines: str) -> None:
         if not self._address:
@@ -76,19 +77,24 @@ class Notifier:
         """The service goes on in another process, which is ready."""
         self._tell(f"MAINPID={pid}", "READY=1")
 
+    def watch_over(self, loop: Loop) -> None:
+        """Gives the watchdog its signs of life, in a thread until close(), as long as the loop turns: one that a
+        handler holds does not, and systemd may end the service."""
+        if self.watchdog:
+            threading.Thread(target=self._watch, args=(loop,), name="web watchdog", daemon=True).start()
 
-def watch_over(
-    notifier: Notifier, turned_at: Callable[[], int], wake: Callable[[], None], ended: threading.Event
-) -> None:
-    """Gives systemd's watchdog its signs of life, in a thread, as long as the loop turns: one that a handler holds does
-    not, and systemd may end the service. Ends with the event."""
-    before = -1
-    while True:
-        turned = turned_at()
-        if turned != before:
-            notifier.alive()
-        before = turned
-        with suppress(OSError):
-            wake()
-        if ended.wait(notifier.watchdog):
-            return
+    def _watch(self, loop: Loop) -> None:
+        before = -1
+        while True:
+            turned_at = loop.turned_at
+            if turned_at != before:
+                self.alive()
+            before = turned_at
+            with suppress(OSError):
+                loop.wake()
+            if self._closed.wait(self.watchdog):
+                return
+
+    def close(self) -> None:
+        """Nobody is watched over any more."""
+        self._closed.set()

@@ -1,8 +1,8 @@
 """A binary upgrade: a master starts its own program anew and hands it the listening sockets.
 
-The old master is the Successor's parent: it makes a pipe, starts the program, and waits for a byte in the pipe. The new
-one finds in its environment which sockets it was handed (Predecessor), uses them instead of binding, and writes the byte
-once its workers are ready. An end of the pipe without a byte: the new one failed, and the old one goes on.
+The old master is the Successor's parent: it makes a pipe, starts the program, and waits for a byte in the pipe. The
+new one finds in its environment which sockets it was handed (Predecessor), uses them instead of binding, and writes the
+byte once its workers are ready. An end of the pipe without a byte: the new one failed, and the old one goes on.
 
 Each side owns its copies of the sockets and its end of the pipe.
 """
@@ -34,7 +34,7 @@ class Successor:
             facts = {"parent": os.getpid(), "ready": writing, "sockets": handed}
             environment = {**os.environ, _VARIABLE: json.dumps(facts)}
             environment.pop("WATCHDOG_PID", None)  # it is ours; the successor becomes the main process
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - the command by which this very program was started
                 sys.orig_argv,
                 executable=sys.executable,
                 env=environment,
@@ -92,14 +92,14 @@ class Predecessor:
 
     @classmethod
     def find(cls) -> Predecessor | None:
-        """The one that the environment tells of; it is read once and cleared: what this process starts is no successor."""
-        global _predecessor
+        """The one that the environment tells of, which is read once and cleared: what this process starts is no
+        successor."""
         text = os.environ.pop(_VARIABLE, None)
         if text is not None:
             facts = json.loads(text)
             if facts["parent"] == os.getppid():  # else it was meant for another process, or that parent is gone
-                _predecessor = cls(facts["ready"], facts["sockets"])
-        return _predecessor
+                _found.append(cls(facts["ready"], facts["sockets"]))
+        return _found[0] if _found else None
 
     def take(self, address: Address) -> list[socket.socket]:
         """Duplicates of the sockets of an address, found as it is written; none: it is to be bound."""
@@ -116,12 +116,11 @@ class Predecessor:
 
     def close(self) -> None:
         """Gives up the pipe and the sockets. Without relieve(), the predecessor goes on."""
-        global _predecessor
-        _predecessor = None
+        _found.remove(self)
         os.close(self._pipe)
         for _, _, sockets in self._handed:
             for sock in sockets:
                 sock.close()
 
 
-_predecessor: Predecessor | None = None
+_found: list[Predecessor] = []  # one at most

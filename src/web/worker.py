@@ -1,11 +1,12 @@
 """A worker's side: what it is told, how it is started and ended, and the thread that attends to its master.
 
-A worker is a fork of the master. It serves in its main thread, as a server without workers does. Beside it one thread, the
-Attendant, waits for the master's messages, sees by the end of the channel that the master is gone, and looks once a second
-whether the worker has reached a bound of ``workers()``; it touches nothing of the loop but what is for every thread.
+A worker is a fork of the master. It serves in its main thread, as a server without workers does. Beside it one
+thread, the Attendant, waits for the master's messages, sees by the end of the channel that the master is gone, and
+looks once a second whether the worker has reached a bound of ``workers()``; it touches nothing of the loop but what
+is for every thread.
 
-SIGTERM stops a worker (a second one at once). SIGINT, SIGHUP and SIGUSR1/2 do nothing here: a terminal sends them to all
-processes of a program, and the master tells its workers what is to happen.
+SIGTERM stops a worker (a second one at once). SIGINT, SIGHUP and SIGUSR1/2 do nothing here: a terminal sends them to
+all processes of a program, and the master tells its workers what is to happen.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def live(seat: Seat, work: Callable[[Seat], None]) -> int:
     except SystemExit as error:
         code = _exit_code(error)
         _log.error("worker %d (pid %d): SystemExit", seat.slot, os.getpid(), exc_info=error)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the process ends with it
         code = 1
         _log.exception("worker %d (pid %d) failed", seat.slot, os.getpid())
     with suppress(Exception):  # a full disk: the process ends all the same
@@ -130,7 +131,7 @@ class Attendant:
         except (EOFError, OSError):
             _log.warning("worker %d (pid %d): its master is gone; it stops", self._seat.slot, os.getpid())
             self._stop()
-        except Exception:
+        except Exception:  # noqa: BLE001 - a worker that cannot be told to end has to end
             _log.critical("worker %d (pid %d) cannot hear its master any more:\n%s", self._seat.slot, os.getpid(),
                           traceback.format_exc())  # fmt: skip
             self._stop()

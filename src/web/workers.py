@@ -40,18 +40,15 @@ def workers(count: int | Literal["auto"], *, max_requests: int = 0, max_memory: 
     """Serve in ``count`` processes that a master watches; ``"auto"``: one for each usable CPU; 0: in this process.
 
     ``max_requests``: a worker is replaced after so many, and up to a tenth more, so that not all are replaced at once.
-    ``max_memory``: bytes of resident memory after which a worker is replaced. 0: never. ``workers=`` of a server wins over
-    this form.
+    ``max_memory``: bytes of resident memory after which a worker is replaced. 0: never. ``workers=`` of a server wins
+    over this form.
     """
     return Workers(count, max_requests, max_memory)
 
 
 def usable_cpus() -> int:
     """The CPUs that this process may use: by affinity and, on Linux, by the quota of its cgroup, rounded up."""
-    if hasattr(os, "sched_getaffinity"):
-        cpus = len(os.sched_getaffinity(0))
-    else:
-        cpus = os.cpu_count() or 1
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with suppress(OSError, ValueError):  # no cgroup v2, or "max"
         quota, period = map(int, _CGROUP_QUOTA.read_text().split())
         cpus = min(cpus, -(-quota // period))
