@@ -41,6 +41,7 @@ cdef class Loop:
     cdef int pid
     cdef unsigned long thread   # who runs it, while it is running
     cdef bint is_open, embedded, running, stopping, swept, stop_asked, leave_asked, signals, server_line
+    cdef readonly bint has_left     # what leave() asks for was done
     cdef double stop_grace
     cdef CoreLimits limits
     cdef Deadlines deadlines
@@ -359,9 +360,11 @@ cdef int loop_begin_stop(Loop loop) except -1:
     loop.stop_asked = False
     if loop.leave_asked:
         loop.leave_asked = False
+        adopt_accepted(loop)
         loop.limits.requests = 1        # each next answer is its connection's last
         for listener in loop.listeners:
             listener_close(loop, listener)
+        loop.has_left = True
     if loop.stop_grace < 0:
         return 1
     loop.swept = False

@@ -29,7 +29,7 @@ class Place:
     address: Address
     context: TlsContext | None
     sockets: list[socket.socket] = field(default_factory=list)
-    url: str = ""
+    url: str = ""  # empty while it is closed
     port: int = 0
     unix_file: tuple[str, int] | None = None  # path and inode, where it is ours to remove
     balanced: bool = False
@@ -71,6 +71,7 @@ class Place:
         if remove and self.unix_file is not None:
             remove_unix_file(*self.unix_file)
         self.unix_file = None
+        self.url = ""
 
 
 class Listeners:

@@ -140,11 +140,12 @@ class Server:
         self._pid = os.getpid()
         with_workers = self._workers.number > 0
         try:
+            loop = None if with_workers else self._make_loop()
             self._listeners.open(
                 balanced=with_workers, owner=identity(self._user, self._group), predecessor=Predecessor.find()
             )
-            if not with_workers:
-                self._attach()
+            if loop is not None:
+                self._listeners.give(loop)
         except BaseException:
             self.close()
             raise
@@ -421,19 +422,19 @@ class Server:
     @property
     def urls(self) -> list[str]:
         """The URLs of all listeners, as a client on this machine reaches them."""
-        return [place.url for place in self._listeners.places] if self._listeners.is_open else []
+        return [place.url for place in self._listeners.places if place.url]
 
     @property
     def url(self) -> str:
         """The first listener's URL. RuntimeError while the server is not open."""
-        if not self._listeners.is_open:
+        if not (urls := self.urls):
             raise RuntimeError("the server is not open: it has no URL yet")
-        return self._listeners.places[0].url
+        return urls[0]
 
     @property
     def port(self) -> int:
         """The first listener's port, as bound. RuntimeError while the server is not open."""
-        if not self._listeners.is_open:
+        if not self.urls:
             raise RuntimeError("the server is not open: it has no port yet")
         return self._listeners.places[0].port
 

@@ -160,7 +160,10 @@ class Attendant:
 
     def _is_left(self) -> bool:
         """Ends the worker that is being left, once nobody needs it or its time is over."""
-        if not self._leaves_until or (self._loop.connections > 0 and time.monotonic() < self._leaves_until):
+        if not self._leaves_until:
+            return False
+        is_unused = self._loop.has_left and self._loop.connections == 0  # in this order: what it still accepted counts
+        if not is_unused and time.monotonic() < self._leaves_until:
             return False
         self._stop()
         return True
