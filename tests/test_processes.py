@@ -318,15 +318,16 @@ def test_a_handler_stops_the_whole_server() -> None:
 
 
 def test_a_reload_replaces_every_worker_and_loses_no_connection() -> None:
-    with serving(TWO) as (child, port), connect(port) as kept:
+    with serving(TWO) as (child, port):
         before = {pids(port)[1] for _ in range(50)}
-        mine = int(body(get(kept)).split()[1])
-        child.signal(HUP)
-        child.says("the reload is done")
-        answer = get(kept)  # by the worker that has it, which leaves
-        assert body(answer) == b"%d %d" % (child.popen.pid, mine)
-        assert b"\r\nConnection: close\r\n" in answer
-        assert read_all(kept) == b""
+        with connect(port) as kept:
+            mine = int(body(get(kept)).split()[1])
+            child.signal(HUP)
+            child.says("the reload is done")
+            answer = get(kept)  # by the worker that has it, which leaves
+            assert body(answer) == b"%d %d" % (child.popen.pid, mine)
+            assert b"\r\nConnection: close\r\n" in answer
+            assert read_all(kept) == b""
         after = {pids(port)[1] for _ in range(50)}
         assert len(before) == len(after) == 2
         assert not before & after
