@@ -19,7 +19,7 @@ from web.routing import DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, after, bef
 from web.server import Server
 from web.sockets import ListenError
 from web.static import static
-from web.workers import workers
+from web.worker_options import workers
 
 __all__ = [
     "DELETE",

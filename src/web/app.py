@@ -30,7 +30,7 @@ from web.routing import (
     is_async,
 )
 from web.static import Static
-from web.workers import Workers
+from web.worker_options import Workers
 
 __all__ = ["App", "Form", "Json"]
 

@@ -35,7 +35,7 @@ from web.listeners import Listeners
 from web.systemd import Notifier
 from web.upgrade import Predecessor, Successor
 from web.worker import Seat, live
-from web.workers import Workers
+from web.worker_options import Workers
 
 __all__ = ["BOOT_FAILURE", "Master"]
 

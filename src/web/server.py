@@ -42,7 +42,7 @@ from web.sockets import Address
 from web.systemd import Notifier
 from web.upgrade import Predecessor
 from web.worker import Attendant, Seat
-from web.workers import Workers
+from web.worker_options import Workers
 
 __all__ = ["Server"]
 

@@ -29,7 +29,7 @@ from typing import Protocol
 from web._core import CertificateError, Loop, TlsError
 from web.channel import CERTIFICATES, LEAVE, READY, RETIRE, STOP, Channel, split
 from web.listeners import Listeners
-from web.workers import Workers
+from web.worker_options import Workers
 
 __all__ = ["Attendant", "Seat", "live"]
 
