@@ -279,6 +279,20 @@ def test_ctrl_c_reaches_all_processes_and_open_requests_finish() -> None:
         assert child.finish()[:2] == (0, "stopped\n")
 
 
+def test_a_signal_to_every_process_of_the_service_counts_once() -> None:
+    """As systemd sends it: the workers get SIGTERM, and then their master's word that they are to stop."""
+    with serving(ONE) as (child, port), connect(port) as busy:
+        busy.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        assert busy.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        _, worker = pids(port)
+        os.kill(worker, TERM)
+        child.signal(TERM)
+        until(lambda: refused(port))
+        busy.sendall(b"12345")
+        assert body(read_answer(busy)) == b"posted"
+        assert child.finish()[:2] == (0, "stopped\n")
+
+
 def test_a_second_signal_ends_open_requests() -> None:
     with serving("{'workers': 1, 'limits': web.Limits(shutdown_grace=1e5)}") as (child, port), connect(port) as busy:
         busy.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
@@ -499,14 +513,15 @@ def test_an_upgrade_starts_the_program_anew(tmp_path: Path) -> None:
     path = tmp_path / "app.py"
     code = SERVER.replace('f"{os.getppid()} {os.getpid()}"', "VERSION")
     path.write_text(f"VERSION = 'first'\n{code}")
-    more = f"server.listen('unix:{tmp_path}/s')"
+    more = f"server.listen('127.0.0.1'); server.listen('unix:{tmp_path}/s')"
     with process(str(path), TWO, more, cwd=tmp_path) as child:
         port = int(child.line())
-        child.says("Serving on ")
+        urls = child.says("Serving on ").partition(" with ")[0]
         with connect(port) as kept:
             assert body(get(kept)) == b"first"
             path.write_text(f"VERSION = 'second'\n{code}")
             child.signal(USR2)
+            assert child.says("Serving on ").startswith(urls)
             line = child.says("is ready; this one ends")
             assert body(get(kept)) == b"first"
         assert int(child.line()) == port

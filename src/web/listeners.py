@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import Counter
 from dataclasses import dataclass, field
 
 from web._core import Loop, TlsContext
@@ -34,13 +35,12 @@ class Place:
     unix_file: tuple[str, int] | None = None  # path and inode, where it is ours to remove
     balanced: bool = False
 
-    def open(self, balanced: bool, owner: Identity | None, predecessor: Predecessor | None) -> None:
+    def open(self, balanced: bool, owner: Identity | None, handed: list[socket.socket]) -> None:
         if self.context is not None:
             self.context.load()
         self.balanced = balanced and self.address.can_balance
-        if predecessor is not None:
-            self.sockets = predecessor.take(self.address)
-        if not self.sockets:
+        self.sockets = handed
+        if not handed:
             self.sockets.append(self.address.bind(balanced=self.balanced))
             self._own_file(owner)
         first = self.sockets[0]
@@ -90,8 +90,12 @@ class Listeners:
         """Loads certificates and binds. ``balanced``: so that spread() can make more sockets of each. ``owner``:
         whose the files of Unix sockets become."""
         self.is_open = True
+        written: Counter[tuple[str, int]] = Counter()
         for place in self.places:
-            place.open(balanced, owner, predecessor)
+            address = place.address
+            handed = predecessor.take(address, written[address.host, address.port]) if predecessor is not None else []
+            written[address.host, address.port] += 1
+            place.open(balanced, owner, handed)
 
     def spread(self, slots: int) -> None:
         """A socket for each slot, where an address can have several."""

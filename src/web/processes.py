@@ -70,15 +70,15 @@ class Worker:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def tell(self, kind: bytes, content: bytes | bytearray = b"") -> bool:
-        """False: it cannot be told any more, and is ended. It will be replaced as one that crashed."""
+    def tell(self, kind: bytes, content: bytes | bytearray = b"") -> None:
+        """One that cannot be told is ended, and replaced like one that crashed."""
         try:
             self.channel.send(kind, content)
-        except OSError as error:
-            _log.error("%s does not hear its master (%s): it is killed", self, error)
+        except TimeoutError:
+            _log.error("%s does not hear its master: it is killed", self)
             self.signal(signal.SIGKILL)
-            return False
-        return True
+        except OSError:  # it is ending, or closed its end and can only be reached by signals
+            self.signal(signal.SIGTERM)
 
 
 class Slot:
@@ -138,6 +138,7 @@ class Master:
         self._ever_ready = False
         self._boot_failures = 0
         self._stopping = False
+        self._signalled = False
         self._exit_code = 0
         self._selector = selectors.DefaultSelector()
         self._wake_reading, self._wake_writing = socket.socketpair()
@@ -222,10 +223,11 @@ class Master:
         numbers = self._wake_reading.recv(4096)
         if self._stop_asked is not None:
             grace, self._stop_asked = self._stop_asked, None
-            self._stop_within(grace)
+            self._stop_workers(grace)
         for number in numbers:
             if number in (signal.SIGTERM, signal.SIGINT):
-                self._on_stop_signal()
+                self._stop_workers(0.0 if self._signalled else self._grace)
+                self._signalled = True
             elif number == signal.SIGHUP:
                 self._reload()
             elif number == signal.SIGUSR1:
@@ -249,7 +251,7 @@ class Master:
             elif kind == RELOAD and not self._stopping:
                 self._renew_certificates()
             elif kind == STOP:
-                self._stop_within(float(content))
+                self._stop_workers(float(content))
 
     def _on_ready(self, worker: Worker) -> None:
         if worker.state != STARTING:
@@ -267,11 +269,11 @@ class Master:
 
     def _on_all_ready(self) -> None:
         self._announced = True
+        self._announce(len(self._slots))
         if self._predecessor is not None:
             self._predecessor.relieve()
             self._predecessor = None
             self._listeners.inherit_files()
-        self._announce(len(self._slots))
         self._tell_ready()
 
     def _tell_ready(self) -> None:
@@ -326,7 +328,7 @@ class Master:
             try:
                 self._forget(ours)
                 within = min(_LEAVE_WITHIN, self._grace)
-                code = live(Seat(slot.number, len(self._slots), theirs, self._options, within), self._work)
+                code = live(Seat(slot.number, len(self._slots), theirs, self._options, within), self._work, _SIGNALS)
             finally:
                 os._exit(code)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -382,7 +384,7 @@ class Master:
             _log.critical("%d workers in a row failed before one was ready: the server ends with exit code %d; what "
                           "stopped them is logged above", self._boot_failures, BOOT_FAILURE)  # fmt: skip
             self._exit_code = BOOT_FAILURE
-            self._stop_workers()
+            self._stop_workers(self._grace)
 
     def _leave(self, worker: Worker) -> None:
         """Somebody else accepts in its place: it finishes what it has."""
@@ -392,23 +394,9 @@ class Master:
 
     # -- stopping -----------------------------------------------------------------------------------------------------
 
-    def _on_stop_signal(self) -> None:
-        if self._stopping:
-            for worker in self._workers.values():
-                worker.signal(signal.SIGTERM)
-                worker.kill_at = time.monotonic() + _KILL_AFTER
-        else:
-            self._stop_workers()
-
-    def _stop_workers(self) -> None:
-        """The workers hold the last copies of the sockets then, and take what waits in them before they end."""
-        self._begin_stop()
-        for worker in self._workers.values():
-            worker.state = LEAVING
-            worker.signal(signal.SIGTERM)
-            worker.kill_at = time.monotonic() + self._grace + _KILL_AFTER
-
-    def _stop_within(self, grace: float) -> None:
+    def _stop_workers(self, grace: float) -> None:
+        """They hold the last copies of the sockets then, and take what waits in them before they end. Not by signals:
+        systemd may send one to every process of a service, and two would mean: at once."""
         self._begin_stop()
         for worker in self._workers.values():
             worker.state = LEAVING

@@ -190,10 +190,10 @@ class Server:
             notifier.close()
 
     def _ready_alone(self, notifier: Notifier) -> None:
+        self._announce()
         if predecessor := Predecessor.find():
             predecessor.relieve()
             self._listeners.inherit_files()
-        self._announce()
         notifier.ready(f"serves on {', '.join(self.urls)}")
         assert self._loop is not None
         notifier.watch_over(self._loop)

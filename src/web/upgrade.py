@@ -101,12 +101,11 @@ class Predecessor:
                 _found.append(cls(facts["ready"], facts["sockets"]))
         return _found[0] if _found else None
 
-    def take(self, address: Address) -> list[socket.socket]:
-        """Duplicates of the sockets of an address, found as it is written; none: it is to be bound."""
-        for host, port, sockets in self._handed:
-            if (host, port) == (address.host, address.port):
-                return [sock.dup() for sock in sockets]
-        return []
+    def take(self, address: Address, place: int = 0) -> list[socket.socket]:
+        """Duplicates of the sockets of an address, found as it is written; none: bind it. ``place``: which one,
+        of several that are written alike (with port 0)."""
+        alike = [sockets for host, port, sockets in self._handed if (host, port) == (address.host, address.port)]
+        return [sock.dup() for sock in alike[place]] if place < len(alike) else []
 
     def relieve(self) -> None:
         """Says that this process serves, so that the predecessor ends; it may have gone already."""

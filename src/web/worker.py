@@ -67,15 +67,15 @@ class Seat:
             self.channel.send(kind, content)
 
 
-def live(seat: Seat, work: Callable[[Seat], None]) -> int:
+def live(seat: Seat, work: Callable[[Seat], None], blocked: tuple[signal.Signals, ...]) -> int:
     """The whole life of the new process, which must end with the exit code that this gives: nothing of the program that
-    started the master goes on in a worker."""
+    started the master goes on in a worker. ``blocked``: signals that its master blocked for the time of the fork."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, _ignore)  # not SIG_IGN, which programs that a handler starts would inherit
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
     try:
         work(seat)
         code = 0
