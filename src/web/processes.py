@@ -29,6 +29,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from web._core import TlsError
 from web.channel import CERTIFICATES, LEAVE, READY, RELOAD, RETIRE, STOP, Channel, join
 from web.errors import WebError
 from web.listeners import Listeners
@@ -419,7 +420,7 @@ class Master:
         if self._listeners.contexts:
             try:
                 self.reload_certificates()
-            except WebError as error:
+            except (WebError, TlsError) as error:  # TlsError: no memory
                 _log.error("certificates are not reloaded, the old ones stay: %s", error)
                 return False
             _log.info("certificates are reloaded")

@@ -28,7 +28,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, Literal
 
-from web._core import Connection, Loop, TlsContext
+from web._core import Connection, Loop, TlsContext, TlsError
 from web.app import App
 from web.channel import RELOAD, STOP
 from web.errors import WebError
@@ -381,7 +381,7 @@ class Server:
             try:
                 self.reload_certificates()
                 _log.info("certificates are reloaded")
-            except WebError as error:
+            except (WebError, TlsError) as error:  # TlsError: no memory
                 _log.error("certificates are not reloaded, the old ones stay: %s", error)
             notifier.ready("certificates are reloaded")
 
