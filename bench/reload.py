@@ -32,6 +32,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,6 +140,14 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+def pass_on(lines: Iterable[str]) -> None:
+    """What the server complains of."""
+    with suppress(ValueError):  # closed: the phase is over
+        for line in lines:
+            if not line.startswith("Serving on "):
+                sys.stderr.write(f"  {line}")
+
+
 def start(stack: ExitStack, folder: str, max_requests: int) -> Server:
     port, tls_port = free_port(), free_port()
     process = subprocess.Popen(
@@ -162,14 +171,13 @@ def start(stack: ExitStack, folder: str, max_requests: int) -> Server:
             break
     else:
         raise SystemExit("the server did not start")
-    threading.Thread(target=lambda: [sys.stderr.write(f"  {line}") for line in stderr], daemon=True).start()
+    threading.Thread(target=pass_on, args=(stderr,), daemon=True).start()
     server = Server(port, tls_port, ssl.create_default_context(cafile=f"{folder}/dev-cert.pem"))
     server.master, _ = server.pids()
     return server
 
 
-def wait_for(what: str, condition: object, seconds: float = 30.0) -> None:
-    assert callable(condition)
+def wait_for(what: str, condition: Callable[[], bool], seconds: float = 30.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:

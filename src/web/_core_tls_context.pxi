@@ -2,7 +2,7 @@
 #
 # A TlsContext is a value that records paths. load() reads the files and makes the SSL_CTX, once; from then on nothing
 # changes it (connections share it, and each SSL holds a reference of its own). A load that fails leaves nothing behind:
-# no SSL_CTX, no key in memory, an empty error queue. When the files have changed, renewed() makes another one.
+# no SSL_CTX, no key in memory, an empty error queue. When the files have changed, _renewed() makes another one.
 #
 # The keys of session tickets are made at the first load and go on to what is renewed, and into processes forked later:
 # a client's ticket is good wherever it connects next.
@@ -109,10 +109,10 @@ cdef class TlsContext:
         CertificateError: a file cannot be used. TlsError: the linked OpenSSL lacks something that the policy needs.
         """
         if self.ctx == NULL:
-            chain, key = self.read()
+            chain, key = self._read()
             self.use(chain, key)
 
-    def read(self):
+    def _read(self):
         """(certificates, key) as the files hold them now, in memory that can be overwritten."""
         chain = read_pem_file(self.cert_file, "certificate")
         try:
@@ -121,8 +121,8 @@ cdef class TlsContext:
             cleanse(chain)      # the same file may hold both
             raise
 
-    def renewed(self, bytearray chain not None, bytearray key not None):
-        """A context that is ready, of what read() gave, here or in another process: the paths, the pass phrase and the
+    def _renewed(self, bytearray chain not None, bytearray key not None):
+        """A context that is ready, of what _read() gave, here or in another process: the paths, the pass phrase and the
         ticket keys are this one's. CertificateError, TlsError: as load(). Both texts are overwritten."""
         cdef TlsContext fresh = TlsContext(self.cert_file, self.key_file, password=self.password, ktls=self.ktls)
         if self.has_ticket_keys:

@@ -143,14 +143,14 @@ class Listeners:
 
     def read_certificates(self) -> list[bytearray]:
         """The texts of all certificates and keys as the files hold them now, in the order of ``contexts``."""
-        return [text for context in self.contexts for text in context.read()]
+        return [text for context in self.contexts for text in context._read()]
 
     def renew(self, texts: list[bytearray]) -> list[tuple[TlsContext, TlsContext]]:
         """Makes new contexts of the texts, which are overwritten: all or, with an exception, none. (old, new) of
         each."""
         try:
             parts = zip(self.contexts, texts[::2], texts[1::2], strict=True)
-            pairs = [(old, old.renewed(chain, key)) for old, chain, key in parts]
+            pairs = [(old, old._renewed(chain, key)) for old, chain, key in parts]
         finally:
             for text in texts:
                 text[:] = bytes(len(text))  # where one failed, the others still hold keys

@@ -310,17 +310,20 @@ class Master:
                 self._start(slot)
 
     def _start(self, slot: Slot) -> None:
-        ours, theirs = Channel.pair()
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # closed, or a full disk
                 stream.flush()  # else the worker would write it once more
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the worker has handlers of its own
         try:
-            pid = os.fork()
-        except OSError as error:
+            ours, theirs = Channel.pair()
+            try:
+                pid = os.fork()
+            except BaseException:
+                ours.close()
+                theirs.close()
+                raise
+        except OSError as error:  # no memory, no process or no file descriptor to be had
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            ours.close()
-            theirs.close()
             _log.error("worker %d cannot be forked (%s); again in %.1f s", slot.number, error.strerror, slot.back_off())
             self._count_boot_failure()
             return

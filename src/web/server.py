@@ -201,6 +201,7 @@ class Server:
     def _run_master(self, workers: Workers) -> None:
         if self._master is not None or self._loop is not None:
             raise RuntimeError("the server runs already, or has a loop of its own: workers make theirs")
+        _raise_fd_limit()  # a socket of each address and a channel for each worker
         if not self._listeners.is_open:
             self.open()
         self._master = Master(
@@ -227,7 +228,8 @@ class Server:
 
     def _announce(self, workers: int = 0) -> None:
         how = f" with {workers} workers" if workers else ""
-        print(f"Serving on {', '.join(self.urls)}{how} (Ctrl-C stops)", file=sys.stderr, flush=True)
+        with suppress(OSError):  # a full disk does not keep it from serving
+            print(f"Serving on {', '.join(self.urls)}{how} (Ctrl-C stops)", file=sys.stderr, flush=True)
 
     def _serve(
         self,

@@ -123,9 +123,11 @@ class Attendant:
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._seat.channel, selectors.EVENT_READ)
-                while not self._is_left():
+                while True:
                     if selector.select(self._patience()):
                         self._listen()
+                    if self._leaves_until:
+                        self._end_unless_used()
                     elif not self._asked:
                         self._check_bounds()
         except (EOFError, OSError):
@@ -158,15 +160,13 @@ class Attendant:
         except (CertificateError, TlsError) as error:  # the master could use them: memory is short
             _log.error("worker %d (pid %d) keeps the old certificates: %s", self._seat.slot, os.getpid(), error)
 
-    def _is_left(self) -> bool:
+    def _end_unless_used(self) -> None:
         """Ends the worker that is being left, once nobody needs it or its time is over."""
-        if not self._leaves_until:
-            return False
         is_unused = self._loop.has_left and self._loop.connections == 0  # in this order: what it still accepted counts
-        if not is_unused and time.monotonic() < self._leaves_until:
-            return False
-        self._stop()
-        return True
+        if is_unused or time.monotonic() >= self._leaves_until:
+            self._leaves_until = 0.0
+            self._asked = True
+            self._stop()
 
     def _check_bounds(self) -> None:
         options = self._seat.options
