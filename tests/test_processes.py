@@ -156,6 +156,31 @@ server.app.on_stop(lambda: say("stop"))
         assert str(child.popen.pid) not in started
 
 
+def test_async_and_blocking_handlers_in_workers() -> None:
+    """asyncio and the pool of threads are each worker's own: nothing of them is there before the fork."""
+    more = """
+async def later(req):
+    import asyncio
+    await asyncio.sleep(0)
+    return str(os.getpid())
+
+def slowly(req):
+    import threading
+    return threading.current_thread().name
+
+server.app.add(web.GET("/later", later), web.GET("/slowly", slowly, blocking=True))
+"""
+    with serving(TWO, more) as (child, port):
+        workers = {fetch(port, "/later") for _ in range(50)}
+        assert len(workers) == 2
+        assert str(child.popen.pid) not in workers
+        assert fetch(port, "/slowly") != "MainThread"
+        child.signal(HUP)
+        child.says("the reload is done")
+        until(lambda: not {fetch(port, "/later") for _ in range(50)} & workers)
+        stop(child)
+
+
 def test_a_unix_socket_is_shared(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with serving(TWO, f"server.listen('unix:{path}')") as (child, _):

@@ -6,6 +6,7 @@ A Channel owns its end. It blocks for a few seconds at most: an end that does no
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterable
 
 __all__ = ["CERTIFICATES", "LEAVE", "READY", "RELOAD", "RETIRE", "STOP", "Channel", "join", "split"]
@@ -27,6 +28,7 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(_PATIENCE)
         self._sock = sock
+        self._sending = threading.Lock()
         self._received = bytearray()
 
     @classmethod

@@ -480,7 +480,7 @@ class Master:
         successor, self._successor = self._successor, None
         if successor is None:
             return  # its end was seen before the end of its pipe
-        ready = successor.is_ready()
+        ready = successor.is_ready() and not successor.has_ended()
         self._selector.unregister(successor.pipe)
         if ready:
             _log.info("the successor (pid %d) is ready; this one ends", successor.pid)
