@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from web._core import Loop, TlsContext
@@ -36,11 +37,11 @@ class Place:
     balanced: bool = False
 
     def open(self, balanced: bool, owner: Identity | None, handed: list[socket.socket]) -> None:
+        self.sockets = handed
         if self.context is not None:
             self.context.load()
         self.balanced = balanced and self.address.can_balance
-        self.sockets = handed
-        if not handed:
+        if not self.sockets:
             self.sockets.append(self.address.bind(balanced=self.balanced))
             self._own_file(owner)
         first = self.sockets[0]
@@ -59,7 +60,8 @@ class Place:
         """The file of a Unix socket that a predecessor bound is ours from now on."""
         path = self.address.unix_path
         if path is not None and self.unix_file is None:
-            self.unix_file = (path, os.lstat(path).st_ino)
+            with suppress(FileNotFoundError):  # somebody removed it
+                self.unix_file = (path, os.lstat(path).st_ino)
 
     def of_slot(self, slot: int, slots: int) -> list[socket.socket]:
         return self.sockets[slot::slots] if self.balanced else self.sockets
