@@ -235,8 +235,8 @@ cdef class Loop:
         self.wake()
 
     def leave(self):
-        """Accepts no more; each connection gets its next answer with ``Connection: close``, and idle ones stay. What waits
-        to be accepted is left to others who hold the listening sockets. From any thread."""
+        """Accepts no more; each connection gets its next answer with ``Connection: close``, and idle ones stay. What
+        waits to be accepted is left to others who hold the listening sockets. From any thread."""
         self.leave_asked = self.stop_asked = True
         self.wake()
 
