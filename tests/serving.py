@@ -8,8 +8,9 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import web
@@ -64,6 +65,12 @@ def get(sock: socket.socket, path: str = "/", *, close: bool = False) -> bytes:
     return read_answer(sock)
 
 
+def fetch(port: int, path: str = "/") -> str:
+    """The body of a GET on a connection of its own."""
+    with connect(port) as sock:
+        return body(get(sock, path, close=True)).decode()
+
+
 def body(answer: bytes) -> bytes:
     return answer.partition(b"\r\n\r\n")[2]
 
@@ -108,6 +115,16 @@ class Process:
         assert text.startswith("Serving on "), text + self.finish()[2]
         return text.rstrip("\n")
 
+    def says(self, words: str) -> str:
+        """Reads what it logs up to a line with these words; that line."""
+        assert self.popen.stderr is not None
+        read = []
+        while line := self.popen.stderr.readline():
+            if words in line:
+                return line.rstrip("\n")
+            read.append(line)
+        raise AssertionError(f"{words!r} was not said: {''.join(read)}")
+
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
 
@@ -117,15 +134,24 @@ class Process:
         return self.popen.returncode, out, err
 
 
+def kill_group(pid: int) -> None:
+    """Ends a program and all that it forked."""
+    with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only zombies are left
+        os.killpg(pid, signal.SIGKILL)
+
+
 @contextmanager
 def process(*arguments: str, cwd: Path | None = None, pass_fds: tuple[int, ...] = ()) -> Iterator[Process]:
     child = Process(list(arguments), cwd, pass_fds)
+    end = threading.Timer(8 * PATIENCE, kill_group, [child.popen.pid])  # what waits for its words is not left waiting
+    end.start()
     try:
         yield child
     finally:
-        if child.popen.poll() is None:
-            child.popen.kill()
-            child.popen.communicate()
+        end.cancel()
+        end.join()
+        kill_group(child.popen.pid)
+        child.popen.wait()
         for stream in (child.popen.stdout, child.popen.stderr):
             assert stream is not None
             stream.close()

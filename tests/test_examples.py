@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import ssl
@@ -99,6 +100,15 @@ def test_files(tmp_path: Path) -> None:
         assert (status, text) == (200, (EXAMPLES / "files.py").read_text())
         assert headers["Content-Type"] == "text/plain; charset=utf-8"
         assert fetch(url + "/../files.py")[0] == 404
+
+
+def test_workers(tmp_path: Path) -> None:
+    with running("workers.py", tmp_path) as url:
+        answers = [json.loads(fetch(url + "/")[1]) for _ in range(100)]
+        assert len({answer["master"] for answer in answers}) == 1
+        last = {answer["worker"]: answer["answers"] for answer in answers}
+        assert len(last) == 2
+        assert sum(last.values()) == 100
 
 
 def test_embed_asyncio(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ from web.app import App
 from web.connection import Connection, ConnectionInUse, Plain, Tls
 from web.dev_certificate import dev_certificate
 from web.errors import HTTPError, RouteError, WebError
+from web.factories import defserver, defserver_tls
 from web.limits import Limits
 from web.routing import DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, after, before, on_start, on_stop, route
-from web.server import Server, defserver, defserver_tls
+from web.server import Server
 from web.sockets import ListenError
 from web.static import static
+from web.worker_options import workers
 
 __all__ = [
     "DELETE",
@@ -54,6 +56,7 @@ __all__ = [
     "openssl_version",
     "route",
     "static",
+    "workers",
 ]
 
 try:

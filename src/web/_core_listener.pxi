@@ -44,6 +44,13 @@ cdef void listener_watch(Loop loop, Listener listener, bint yes) noexcept nogil:
         deadline_set(&loop.deadlines, &listener.pause, DEADLINE_PAUSE, loop.now)
 
 
+cdef void listener_close(Loop loop, Listener listener) noexcept nogil:
+    """Accepts no more. The Listener itself stays: what was accepted may still name it."""
+    listener_watch(loop, listener, False)
+    deadline_clear(&loop.deadlines, &listener.pause)
+    web_close_fd(&listener.fd)
+
+
 cdef int listener_accept(Loop loop, Listener listener) noexcept nogil:
     """Accepts what waits, as far as the array has room: 1 more may wait, WEB_WANT_READ none does, WEB_FAILED paused."""
     cdef Accepted* slot

@@ -42,6 +42,9 @@ cdef extern from "openssl/err.h" nogil:
     const char* ERR_lib_error_string(unsigned long code)        # static, may be NULL
     const char* ERR_reason_error_string(unsigned long code)     # static, may be NULL
 
+cdef extern from "openssl/rand.h" nogil:
+    int RAND_priv_bytes(unsigned char* to, int count)
+
 cdef extern from "openssl/bio.h" nogil:
     BIO* BIO_new(const BIO_METHOD* method)
     const BIO_METHOD* BIO_s_mem()
@@ -204,6 +207,7 @@ cdef extern from "openssl/ssl.h" nogil:
     long SSL_CTX_get_session_cache_mode(SSL_CTX* ctx)
     int SSL_CTX_set_session_id_context(SSL_CTX* ctx, const unsigned char* name, unsigned int length)
     int SSL_CTX_set_num_tickets(SSL_CTX* ctx, size_t count)
+    long SSL_CTX_set_tlsext_ticket_keys(SSL_CTX* ctx, void* keys, long count)   # copies them; 1, or 0 for a wrong count
     int SSL_CTX_set_max_early_data(SSL_CTX* ctx, uint32_t count)
     void SSL_CTX_set_read_ahead(SSL_CTX* ctx, int yes)
     void SSL_CTX_set_client_hello_cb(SSL_CTX* ctx, client_hello_callback callback, void* data)

@@ -40,7 +40,8 @@ cdef class Loop:
     cdef web_poller poller
     cdef int pid
     cdef unsigned long thread   # who runs it, while it is running
-    cdef bint is_open, embedded, running, stopping, swept, stop_asked, signals, server_line
+    cdef bint is_open, embedded, running, stopping, swept, stop_asked, leave_asked, signals, server_line
+    cdef readonly bint has_left     # what leave() asks for was done
     cdef double stop_grace
     cdef CoreLimits limits
     cdef Deadlines deadlines
@@ -233,6 +234,19 @@ cdef class Loop:
         self.stop_asked = True
         self.wake()
 
+    def leave(self):
+        """Accepts no more; each connection gets its next answer with ``Connection: close``, and idle ones stay. What
+        waits to be accepted is left to others who hold the listening sockets. From any thread."""
+        self.leave_asked = self.stop_asked = True
+        self.wake()
+
+    def use_context(self, TlsContext old not None, TlsContext fresh not None):
+        """Listeners of one context go on with another; connections keep theirs. From any thread."""
+        cdef Listener listener
+        for listener in self.listeners:
+            if listener.context is old:
+                listener.context = fresh
+
     def use_tasks(self, spawn, bint eagerly):
         """Coroutines run by ``spawn(coroutine)``, which gives a Task of asyncio; eagerly: its first step is already
         taken then (Python 3.12)."""
@@ -279,6 +293,11 @@ cdef class Loop:
     def connections(self):
         """How many connections are served at this moment."""
         return self.count
+
+    @property
+    def turned_at(self):
+        """When the loop last turned, in nanoseconds of a monotonic clock: one that a handler holds does not turn."""
+        return self.now
 
     @property
     def finished(self):
@@ -338,15 +357,23 @@ cdef int loop_begin_stop(Loop loop) except -1:
     """No more connections after those that the kernel had already taken; every one that is served gets a last look."""
     cdef Listener listener
     cdef void* item
-    loop.stop_asked = loop.swept = False
+    loop.stop_asked = False
+    if loop.leave_asked:
+        loop.leave_asked = False
+        adopt_accepted(loop)
+        loop.limits.requests = 1        # each next answer is its connection's last
+        for listener in loop.listeners:
+            listener_close(loop, listener)
+        loop.has_left = True
+    if loop.stop_grace < 0:
+        return 1
+    loop.swept = False
     if not loop.stopping:
         loop.stopping = True
         for listener in loop.listeners:
-            while listener_accept(loop, listener) > 0:
+            while listener.fd >= 0 and listener_accept(loop, listener) > 0:
                 adopt_accepted(loop)
-            listener_watch(loop, listener, False)
-            deadline_clear(&loop.deadlines, &listener.pause)
-            web_close_fd(&listener.fd)
+            listener_close(loop, listener)
         adopt_accepted(loop)
     item = loop.all_first
     while item != NULL:

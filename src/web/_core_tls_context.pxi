@@ -2,7 +2,10 @@
 #
 # A TlsContext is a value that records paths. load() reads the files and makes the SSL_CTX, once; from then on nothing
 # changes it (connections share it, and each SSL holds a reference of its own). A load that fails leaves nothing behind:
-# no SSL_CTX, no key in memory, an empty error queue.
+# no SSL_CTX, no key in memory, an empty error queue. When the files have changed, _renewed() makes another one.
+#
+# The keys of session tickets are made at the first load and go on to what is renewed, and into processes forked later:
+# a client's ticket is good wherever it connects next.
 #
 # No part of the policy is left to a default or to a configuration file. A private copy of OpenSSL (linked statically)
 # loads no configuration at all. A shared libcrypto is the one that Python's ssl and hashlib use: there the operator's
@@ -32,6 +35,7 @@ cdef enum:
     MAX_PEM_FILE = 1 << 20      # bytes; a longer file is no certificate chain and no key
     MAX_PASSWORD = 1024         # bytes; OpenSSL's buffer (PEM_BUFSIZE)
     SERIAL_BITS = 159           # RFC 5280, 4.1.2.2: positive, at most 20 octets
+    TICKET_KEYS = 80            # bytes: a name of 16, a key for HMAC of 32, one for AES of 32 (OpenSSL 3.0 and newer)
 
 
 from os import fsdecode
@@ -79,6 +83,8 @@ cdef class TlsContext:
     cdef readonly bint ktls
     cdef bytes password
     cdef SSL_CTX* ctx           # NULL until load()
+    cdef unsigned char[80] ticket_keys  # TICKET_KEYS
+    cdef bint has_ticket_keys
 
     def __cinit__(self, cert_file, key_file, *, password=None, bint ktls=False):
         self.cert_file = fsdecode(cert_file)
@@ -93,6 +99,7 @@ cdef class TlsContext:
         self.password = password
 
     def __dealloc__(self):
+        OPENSSL_cleanse(self.ticket_keys, TICKET_KEYS)
         if self.ctx != NULL:
             SSL_CTX_free(self.ctx)
 
@@ -101,20 +108,42 @@ cdef class TlsContext:
 
         CertificateError: a file cannot be used. TlsError: the linked OpenSSL lacks something that the policy needs.
         """
-        cdef SSL_CTX* ctx
-        cdef EVP_PKEY* key = NULL
-        if self.ctx != NULL:
-            return
+        if self.ctx == NULL:
+            chain, key = self._read()
+            self.use(chain, key)
+
+    def _read(self):
+        """(certificates, key) as the files hold them now, in memory that can be overwritten."""
         chain = read_pem_file(self.cert_file, "certificate")
-        key_text = read_pem_file(self.key_file, "key")
-        ERR_clear_error()
-        ctx = SSL_CTX_new(TLS_server_method())
         try:
+            return chain, read_pem_file(self.key_file, "key")
+        except BaseException:
+            cleanse(chain)      # the same file may hold both
+            raise
+
+    def _renewed(self, bytearray chain not None, bytearray key not None):
+        """A context that is ready, of what _read() gave, here or in another process: the paths, the pass phrase and the
+        ticket keys are this one's. CertificateError, TlsError: as load(). Both texts are overwritten."""
+        cdef TlsContext fresh = TlsContext(self.cert_file, self.key_file, password=self.password, ktls=self.ktls)
+        if self.has_ticket_keys:
+            memcpy(fresh.ticket_keys, self.ticket_keys, TICKET_KEYS)
+            fresh.has_ticket_keys = True
+        fresh.use(chain, key)
+        return fresh
+
+    cdef int use(self, bytearray chain, bytearray key_text) except -1:
+        """Makes the context of the texts, and overwrites them."""
+        cdef SSL_CTX* ctx = NULL
+        cdef EVP_PKEY* key = NULL
+        ERR_clear_error()
+        try:
+            ctx = SSL_CTX_new(TLS_server_method())
             require(ctx != NULL, "context")
             set_policy(ctx, self.ktls)
             key = parse_key(key_text, self.key_file, self.password)
             use_chain(ctx, key, chain, self.cert_file, self.key_file)
             require(SSL_CTX_use_PrivateKey(ctx, key) == 1 and SSL_CTX_check_private_key(ctx) == 1, "key")
+            self.use_ticket_keys(ctx)
             self.ctx, ctx = ctx, NULL
         finally:
             cleanse(key_text)
@@ -122,6 +151,13 @@ cdef class TlsContext:
             EVP_PKEY_free(key)
             SSL_CTX_free(ctx)
             ERR_clear_error()
+        return 1
+
+    cdef int use_ticket_keys(self, SSL_CTX* ctx) except -1:
+        if not self.has_ticket_keys:
+            require(RAND_priv_bytes(self.ticket_keys, TICKET_KEYS) == 1, "randomness")
+            self.has_ticket_keys = True
+        return require(SSL_CTX_set_tlsext_ticket_keys(ctx, self.ticket_keys, TICKET_KEYS) == 1, "ticket keys")
 
     def __repr__(self):
         return f"TlsContext({self.cert_file!r}, {self.key_file!r})"

@@ -28,12 +28,13 @@ from web.routing import (
     RouteList,
     RouteOptions,
     is_async,
-)  # fmt: skip
+)
 from web.static import Static
+from web.worker_options import Workers
 
 __all__ = ["App", "Form", "Json"]
 
-Form: TypeAlias = Route | Before | After | Static | OnStart | OnStop
+Form: TypeAlias = Route | Before | After | Static | OnStart | OnStop | Workers
 H = TypeVar("H", bound=Handler)
 B = TypeVar("B", bound=BeforeHook)
 A = TypeVar("A", bound=AfterHook)
@@ -59,6 +60,9 @@ class ServeOptions(TypedDict, total=False):
     server_header: bool
     threads: int
     loop: Literal["asyncio", "uvloop"]
+    workers: int | Literal["auto"] | Workers | None
+    user: str | int | None
+    group: str | int | None
 
 
 class App:
@@ -80,6 +84,7 @@ class App:
         self._folders: list[Static] = []
         self._on_start: list[OnStart] = []
         self._on_stop: list[OnStop] = []
+        self._workers: Workers | None = None
         self.add(*forms)
 
     def add(self, *forms: Form) -> None:
@@ -98,6 +103,10 @@ class App:
                     self._on_start.append(form)
                 case OnStop():
                     self._on_stop.append(form)
+                case Workers():
+                    if self._workers is not None:
+                        raise RouteError(f"{form!r}: the App has {self._workers!r} already; remove one of them")
+                    self._workers = form
                 case _:
                     raise RouteError(
                         f"App(...): {form!r} is no form; write GET(pattern, handler), before(hook) and so on"

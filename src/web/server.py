@@ -4,11 +4,15 @@ States: made -> open (ports bound, certificates loaded, a Loop) -> closed, and a
 nor files; ``run()``, ``running()``, ``open()`` and ``check()`` do. The server owns its Loop from open() to close(); the
 Loop owns the listening sockets. Only the thread that runs the loop touches it; ``stop()`` is for every thread. In a
 process forked after open() it only lets go of what it holds: poller and files are shared with the parent.
+
+With workers an open server has no Loop but open Listeners: run() makes a Master (processes.py), and each of its workers
+makes a Loop (``_work``). Everything else but run() serves in this process, with or without workers.
 """
 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import resource
 import signal
@@ -18,19 +22,31 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from os import PathLike
+from functools import partial
 from types import FrameType
-from typing import Any, Literal, Unpack
+from typing import Any, Literal
 
-from web._core import Connection, Loop, TlsContext
-from web.app import App, Form, ServeOptions
+from web._core import Connection, Loop, TlsContext, TlsError
+from web.app import App
+from web.channel import RELOAD, STOP
+from web.errors import WebError
 from web.limits import Limits
+from web.listeners import Listeners
+from web.privileges import identity
+from web.processes import Master
 from web.running import check_event_loop, needs_asyncio, run_alone, run_in_asyncio, run_inside
-from web.sockets import Address, remove_unix_file, url_of
+from web.signals import hear_signals
+from web.sockets import Address
+from web.systemd import Notifier
+from web.upgrade import Predecessor
+from web.worker import Attendant, Seat
+from web.worker_options import Workers
 
-__all__ = ["Server", "defserver", "defserver_tls"]
+__all__ = ["Server"]
+
+_log = logging.getLogger("web")
 
 # File descriptors that are not connections: the interpreter's, the loop's, files that are being sent.
 _RESERVED_FDS = 64
@@ -48,6 +64,9 @@ class Server:
     ``dual_stack``: host "::" also accepts IPv4. ``server_header``: whether answers say ``Server: weblatch``.
     ``threads``: how many threads run the plain handlers that do not say ``blocking=False``; 0: they run on the loop.
     ``loop``: "asyncio" or "uvloop", for async handlers; without any, neither is imported.
+    ``workers``: in how many processes run() serves: a number, "auto" (one for each CPU) or a ``web.workers(...)``; it
+    wins over that form in the App. 0: in this process alone.
+    ``user``, ``group``: names or numbers; whom the process, or each worker, becomes once ports are bound and keys read.
     """
 
     def __init__(
@@ -63,6 +82,9 @@ class Server:
         server_header: bool = True,
         threads: int = 0,
         loop: Literal["asyncio", "uvloop"] = "asyncio",
+        workers: int | Literal["auto"] | Workers | None = None,
+        user: str | int | None = None,
+        group: str | int | None = None,
     ) -> None:
         if not isinstance(app, App):
             raise TypeError(f"Server(app, ...): an App is needed, not {type(app).__name__}; defserver() takes forms")
@@ -80,11 +102,13 @@ class Server:
         self.threads = threads
         self._event_loop = loop
         self._server_header = server_header
-        self._addresses: list[tuple[Address, TlsContext | None]] = []
-        self._urls: list[str] = []
-        self._ports: list[int] = []
-        self._unix_files: list[tuple[str, int]] = []  # path, inode
+        self._workers_option = workers if workers is None or isinstance(workers, Workers) else Workers(workers)
+        self._user = user
+        self._group = group
+        self._listeners = Listeners()
         self._loop: Loop | None = None
+        self._master: Master | None = None  # while run() serves with workers
+        self._seat: Seat | None = None  # in a worker
         self._pid = 0  # the process that opened it
         self._thread: threading.Thread | None = None
         self._stop_until = 0.0  # time.monotonic() at which the grace of stop() is over
@@ -99,9 +123,9 @@ class Server:
         """Adds an address to listen on; plain, or TLS with a context. Before the server is opened."""
         if tls is not None and not isinstance(tls, TlsContext):
             raise TypeError(f"tls: a TlsContext(cert_file, key_file) is needed, not {type(tls).__name__}")
-        if self._loop is not None:
+        if self._loop is not None or self._listeners.is_open:
             raise RuntimeError("listen(): the server is open already; add addresses before it runs")
-        self._addresses.append((Address(host, port, dual_stack), tls))
+        self._listeners.add(Address(host, port, dual_stack), tls)
 
     def check(self) -> None:
         """Finds at once what would stop run(): certificates are loaded, ports bound and given back."""
@@ -110,15 +134,31 @@ class Server:
 
     def open(self) -> None:
         """Loads certificates, binds ports, makes the loop, and runs nothing: for ``fileno()`` and ``run_once()``."""
-        if self._loop is not None:
+        if self._loop is not None or self._listeners.is_open:
             raise RuntimeError("the server is open already")
-        self._make_loop()
+        _never_run.pop(self, None)
+        self._pid = os.getpid()
+        with_workers = self._workers.number > 0
         try:
-            for address, context in self._addresses:
-                self._open_listener(address, context)
+            loop = None if with_workers else self._make_loop()
+            self._listeners.open(
+                balanced=with_workers, owner=identity(self._user, self._group), predecessor=Predecessor.find()
+            )
+            if loop is not None:
+                self._listeners.give(loop)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def _workers(self) -> Workers:
+        return self._workers_option or self.app._workers or Workers(0)
+
+    def _attach(self, slot: int = 0, slots: int = 1) -> Loop:
+        """Makes the loop and gives it the listening sockets, or those of one slot."""
+        loop = self._make_loop()
+        self._listeners.give(loop, slot, slots)
+        return loop
 
     def _make_loop(self) -> Loop:
         _never_run.pop(self, None)
@@ -131,33 +171,78 @@ class Server:
             self._loop.use_threads(self.threads or _default_threads(), self.limits.blocking_queue)
         return self._loop
 
-    def _open_listener(self, address: Address, context: TlsContext | None) -> None:
-        assert self._loop is not None
-        if context is not None:
-            context.load()
-        with address.bind() as sock:
-            if address.unix_path is not None:
-                self._unix_files.append((address.unix_path, os.lstat(address.unix_path).st_ino))
-            self._ports.append(0 if sock.family == socket.AF_UNIX else sock.getsockname()[1])
-            self._urls.append(url_of(sock, tls=context is not None))
-            self._loop.listen(sock, context)
-
     # -- running ----------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Opens the server where it is not open yet, and serves until SIGINT or SIGTERM (in the main thread) or stop():
-        open requests finish within ``Limits.shutdown_grace`` seconds, a second signal ends them at once."""
-        self._serve(self._announce)
+        open requests finish within ``Limits.shutdown_grace`` seconds, a second signal ends them at once. SIGHUP and
+        SIGUSR1 reload certificates; with workers SIGHUP also replaces each worker, and SIGUSR2 the whole program.
 
-    def _announce(self) -> None:
-        print(f"Serving on {', '.join(self._urls)} (Ctrl-C stops)", file=sys.stderr, flush=True)
+        WebError: with workers, where other threads run already. SystemExit(3): no worker can be started.
+        """
+        if self._workers.number > 0:
+            self._run_master(self._workers)
+            return
+        notifier = Notifier()
+        try:
+            self._serve(partial(self._ready_alone, notifier), notifier=notifier)
+        finally:
+            notifier.close()
 
-    def _serve(self, ready: Callable[[], None]) -> None:
-        """run() without a word: ``ready`` is called once start hooks are done and requests are about to be answered."""
+    def _ready_alone(self, notifier: Notifier) -> None:
+        self._announce()
+        if predecessor := Predecessor.find():
+            predecessor.relieve()
+            self._listeners.inherit_files()
+        notifier.ready(f"serves on {', '.join(self.urls)}")
+        assert self._loop is not None
+        notifier.watch_over(self._loop)
+
+    def _run_master(self, workers: Workers) -> None:
+        if self._master is not None or self._loop is not None:
+            raise RuntimeError("the server runs already, or has a loop of its own: workers make theirs")
+        _raise_fd_limit()  # a socket of each address and a channel for each worker
+        if not self._listeners.is_open:
+            self.open()
+        self._master = Master(
+            self._listeners,
+            workers,
+            self._work,
+            grace=self.limits.shutdown_grace,
+            announce=self._announce,
+            predecessor=Predecessor.find(),
+        )
+        try:
+            self._master.run()
+        finally:
+            self._master = None
+            self.close()
+
+    def _work(self, seat: Seat) -> None:
+        """What a worker runs, in its own process."""
+        self._master, self._seat = None, seat
+        self._listeners.disown_files()
+        loop = self._attach(seat.slot, seat.slots)
+        Attendant(seat, loop, self._listeners, self._stop_here).start()
+        self._serve(seat.ready, (signal.SIGTERM,))
+
+    def _announce(self, workers: int = 0) -> None:
+        how = f" with {workers} workers" if workers else ""
+        with suppress(OSError):  # a full disk does not keep it from serving
+            print(f"Serving on {', '.join(self.urls)}{how} (Ctrl-C stops)", file=sys.stderr, flush=True)
+
+    def _serve(
+        self,
+        ready: Callable[[], None],
+        stop_signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM),
+        notifier: Notifier | None = None,
+    ) -> None:
+        """run() in this process and without a word: ``ready`` is called once start hooks are done and requests are
+        about to be answered. ``notifier``: is told of stops and reloads, which signals bring about."""
         loop = self._begin()
         self._thread = threading.current_thread()
         try:
-            with self._signals(loop):
+            with self._signals(loop, stop_signals, notifier):
                 self._run_loop(loop, ready)
         finally:
             self._thread = None
@@ -165,8 +250,8 @@ class Server:
             self.close()
 
     async def run_async(self) -> None:
-        """Serves inside the asyncio loop that is running, until stop(); cancelled, it ends everything at once. Signals
-        are that loop's affair. ``open()`` may be called before, to know ``url`` and ``port``."""
+        """Serves inside the asyncio loop that is running, until stop(); cancelled, it ends everything at once.
+        Signals are that loop's affair. ``open()`` may be called before, to know ``url`` and ``port``."""
         loop = self._begin()
         try:
             await run_inside(self.app, loop, lambda: None, self._grace_left)
@@ -206,12 +291,18 @@ class Server:
     def _begin(self) -> Loop:
         if self in _running:
             raise RuntimeError("the server runs already")
-        if self._loop is None:
+        if self._loop is None and not self._listeners.is_open:
             self.open()
-        assert self._loop is not None
+        loop = self._loop or self._attach()  # opened for workers, and yet served here
+        if (who := identity(self._user, self._group)) is not None:
+            try:
+                who.assume()
+            except BaseException:
+                self.close()
+                raise
         _running.add(self)
         self._failure = None
-        return self._loop
+        return loop
 
     def _run_in_thread(self, loop: Loop, started: threading.Event) -> None:
         try:
@@ -231,10 +322,21 @@ class Server:
 
     def stop(self, grace: float | None = None) -> None:
         """Stops accepting, lets open requests finish for ``grace`` seconds (``Limits.shutdown_grace``), then ends the
-        rest. From any thread, from a handler, and when nothing runs. Returns at once; run() returns when it is done."""
+        rest. From any thread, from a handler (it stops all workers), and when nothing runs. Returns at once; run()
+        returns when it is done."""
         seconds = self.limits.shutdown_grace if grace is None else grace
         if not 0 <= seconds <= 1e6:
             raise ValueError(f"stop(grace={seconds}): give 0 to 1e6 seconds")
+        if self._master is not None:
+            self._master.stop(seconds)
+        elif self._seat is not None:
+            self._seat.ask(STOP, str(seconds).encode())
+        else:
+            self._stop_here(seconds)
+
+    def _stop_here(self, grace: float | None = None) -> None:
+        """stop() of this process alone, without the master's knowledge."""
+        seconds = self.limits.shutdown_grace if grace is None else grace
         if self._loop is not None and self._pid == os.getpid():
             self._stop_until = time.monotonic() + seconds
             self._loop.stop(seconds)
@@ -245,39 +347,50 @@ class Server:
         if self._loop is not None and ours:
             self._loop.close()
         self._loop = None
-        for path, inode in self._unix_files if ours else ():
-            remove_unix_file(path, inode)
-        self._unix_files.clear()
-        self._urls.clear()
-        self._ports.clear()
+        self._listeners.close(remove=ours)
 
-    @contextmanager
-    def _signals(self, loop: Loop) -> Iterator[None]:
-        """SIGINT and SIGTERM stop the loop. They wake it by a socket pair in its poller; nothing polls for them."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
+    def reload_certificates(self) -> None:
+        """Reads certificates and keys anew; connections from now on get them, those that are open keep theirs. From any
+        thread. WebError: the files cannot be used; the old ones stay.
+
+        With workers the master does it for all. Called in a worker it only asks for that: the log says how it went.
+        """
+        if self._master is not None:
+            self._master.reload_certificates()
+        elif self._seat is not None:
+            self._seat.ask(RELOAD)
+        else:
+            for old, fresh in self._listeners.renew(self._listeners.read_certificates()):
+                if self._loop is not None:
+                    self._loop.use_context(old, fresh)
+
+    def _signals(
+        self, loop: Loop, stops: tuple[signal.Signals, ...], notifier: Notifier | None
+    ) -> AbstractContextManager[None]:
+        """Signals stop the loop and, where a notifier is told, reload certificates."""
         asked = False
 
-        def on_signal(number: int, frame: FrameType | None) -> None:
+        def stop() -> None:
             nonlocal asked
-            self.stop(0.0 if asked else None)
+            self._stop_here(0.0 if asked else None)
             asked = True
+            if notifier is not None:
+                notifier.stopping()
 
-        reading, writing = socket.socketpair()
-        with reading, writing:
-            reading.setblocking(False)
-            writing.setblocking(False)
-            loop.watch_signals(reading)
-            fd_before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-            before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        def reload() -> None:
+            assert notifier is not None
+            notifier.reloading()
             try:
-                yield
-            finally:
-                for number, handler in before.items():
-                    signal.signal(number, signal.SIG_DFL if handler is None else handler)
-                signal.set_wakeup_fd(fd_before)
-                loop.watch_signals(None)
+                self.reload_certificates()
+                _log.info("certificates are reloaded")
+            except (WebError, TlsError) as error:  # TlsError: no memory
+                _log.error("certificates are not reloaded, the old ones stay: %s", error)
+            notifier.ready("certificates are reloaded")
+
+        actions: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(stops, stop)
+        if notifier is not None and self._listeners.contexts:  # else they end the process, as they always do
+            actions |= dict.fromkeys((signal.SIGHUP, signal.SIGUSR1), reload)
+        return hear_signals(loop, actions)
 
     # -- one turn at a time: other event loops, tests, benchmarks -----------------------------------------------------
 
@@ -297,7 +410,11 @@ class Server:
         self._embedded().run_once(timeout)
 
     def _embedded(self) -> Loop:
-        loop = self._loop or self._make_loop()
+        if self._user is not None:
+            raise RuntimeError(
+                "user= goes with run(), running() and run_async(): turned by others, it would not be changed"
+            )
+        loop = self._loop or (self._attach() if self._listeners.is_open else self._make_loop())
         if needs_asyncio(self.app, loop):
             raise RuntimeError("this app has async handlers or hooks: await server.run_async() instead")
         return loop
@@ -307,21 +424,21 @@ class Server:
     @property
     def urls(self) -> list[str]:
         """The URLs of all listeners, as a client on this machine reaches them."""
-        return list(self._urls)
+        return [place.url for place in self._listeners.places if place.url]
 
     @property
     def url(self) -> str:
         """The first listener's URL. RuntimeError while the server is not open."""
-        if not self._urls:
+        if not (urls := self.urls):
             raise RuntimeError("the server is not open: it has no URL yet")
-        return self._urls[0]
+        return urls[0]
 
     @property
     def port(self) -> int:
         """The first listener's port, as bound. RuntimeError while the server is not open."""
-        if not self._ports:
+        if not self.urls:
             raise RuntimeError("the server is not open: it has no port yet")
-        return self._ports[0]
+        return self._listeners.places[0].port
 
     @property
     def connections(self) -> int:
@@ -333,30 +450,8 @@ class Server:
         return {} if self._loop is None else self._loop.counters()
 
     def __repr__(self) -> str:
-        where = ", ".join(f"{address.host}:{address.port}" for address, _ in self._addresses)
+        where = ", ".join(f"{place.address.host}:{place.address.port}" for place in self._listeners.places)
         return f"<Server {where}{' open' if self._loop is not None else ''}>"
-
-
-def defserver(host: str, port: int, *forms: Form, **options: Unpack[ServeOptions]) -> Server:
-    """``Server(App(*forms), host, port, **options)``: an HTTP server, not started. Options are Server's."""
-    return Server(App(*forms), host, port, **options)
-
-
-def defserver_tls(
-    host: str,
-    port: int,
-    cert_file: str | PathLike[str],
-    key_file: str | PathLike[str],
-    *forms: Form,
-    password: str | bytes | None = None,
-    **options: Unpack[ServeOptions],
-) -> Server:
-    """``Server(App(*forms), host, port, tls=TlsContext(cert_file, key_file), **options)``: HTTPS, not started.
-
-    ``cert_file``: PEM, the certificate first, then its chain. ``key_file``: PEM. ``password``: of an encrypted key.
-    The files are read when the server is opened. Options are Server's.
-    """
-    return Server(App(*forms), host, port, tls=TlsContext(cert_file, key_file, password=password), **options)
 
 
 def _raise_fd_limit() -> int:

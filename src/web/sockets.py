@@ -2,7 +2,7 @@
 
 Addresses: ``"127.0.0.1"``, ``"::1"``, a host name (its first address), ``""`` or ``"0.0.0.0"`` (all IPv4), ``"::"``
 (all IPv6; both families only when ``dual_stack`` says so), ``"unix:/run/app.sock"`` (a Unix socket), ``"fd:3"`` (a
-listening socket that was inherited).
+listening socket that was inherited), ``"fd:web"`` (one that systemd passed under that name).
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import errno
 import os
 import socket
 import stat
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
 from web.errors import WebError
+from web.systemd import passed_fds
 
 __all__ = ["Address", "ListenError"]
 
 BACKLOG = 2048
+_BALANCES = sys.platform.startswith("linux")  # elsewhere SO_REUSEPORT gives all connections to one of the sockets
 
 
 class ListenError(WebError, OSError):
@@ -47,9 +50,10 @@ class Address:
             raise ValueError(f"host {self.host!r}: a NUL is in no address")
         if self.unix_path == "":
             raise ValueError("host 'unix:': write unix: and a path, like 'unix:/run/app.sock'")
-        if self.host.startswith("fd:") and not (self.host[3:].isdecimal() and int(self.host[3:]) < 2**31):
+        if self.host == "fd:" or (self.host[:3] == "fd:" and self.host[3:].isdecimal() and int(self.host[3:]) >= 2**31):
             raise ValueError(
-                f"host {self.host!r}: write fd: and the number of an inherited listening socket, like 'fd:3'"
+                f"host {self.host!r}: write fd: and the number of an inherited listening socket, like 'fd:3', or its "
+                "name in systemd"
             )
         if self.dual_stack and self.host != "::":
             raise ValueError(f"dual_stack goes with host '::', not {self.host!r}")
@@ -59,14 +63,20 @@ class Address:
         """The path of a Unix socket, else None."""
         return self.host[5:] if self.host.startswith("unix:") else None
 
-    def bind(self) -> socket.socket:
-        """A listening, non-blocking socket. ListenError says why there is none."""
+    @property
+    def can_balance(self) -> bool:
+        """Whether several sockets can listen on it, over which the kernel spreads connections."""
+        return _BALANCES and self.unix_path is None and not self.host.startswith("fd:")
+
+    def bind(self, *, balanced: bool = False) -> socket.socket:
+        """A listening, non-blocking socket; ``balanced``: bind_again() can make more of it. ListenError says why
+        there is none."""
         try:
             if self.unix_path is not None:
                 return _bind_unix(self.unix_path)
             if self.host.startswith("fd:"):
-                return _inherited(int(self.host[3:]))
-            return self._bind_internet()
+                return _inherited(_fd_of(self.host[3:]))
+            return self._bind_internet(balanced)
         except ListenError:
             raise
         except UnicodeError as error:  # the name was refused before anybody was asked for it
@@ -74,7 +84,7 @@ class Address:
         except OSError as error:
             raise ListenError(error.errno or errno.EINVAL, _advice(self, error)) from error
 
-    def _bind_internet(self) -> socket.socket:
+    def _bind_internet(self, balanced: bool) -> socket.socket:
         family, kind, proto, _, address = socket.getaddrinfo(
             self.host or "0.0.0.0", self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
@@ -84,12 +94,36 @@ class Address:
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not self.dual_stack)
             sock.bind(address)
+            if balanced:  # only now: a port that another program listens on must not be shared with it
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.listen(BACKLOG)
             sock.setblocking(False)
         except BaseException:
             sock.close()
             raise
         return sock
+
+
+def bind_again(first: socket.socket) -> socket.socket:
+    """One more socket on the address of a balanced one. Where the kernel refuses, a duplicate of that one: no
+    connection is lost then, but they are spread less evenly."""
+    sock = socket.socket(first.family, first.type, first.proto)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if first.family == socket.AF_INET6:
+            only = first.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        sock.bind(first.getsockname())
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        return first.dup()
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _bind_unix(path: str) -> socket.socket:
@@ -123,22 +157,39 @@ def _is_stale(path: str) -> bool:
 
 def remove_unix_file(path: str, inode: int) -> None:
     """Removes the file of a Unix socket, if it is still the one that was bound: a successor may have replaced it."""
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, PermissionError):  # not permitted: user= gave the right to do so up
         if os.lstat(path).st_ino == inode:
             os.unlink(path)
+
+
+def _fd_of(name: str) -> int:
+    """The number of an inherited socket, given as number or by the name that systemd has for it."""
+    passed = passed_fds()
+    if name.isdecimal():
+        return int(name)
+    found = [fd for known, fd in passed if known == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        numbers = ", ".join(f"fd:{fd}" for fd in found)
+        raise ListenError(errno.EINVAL, f"cannot listen on fd:{name}: several sockets have that name; write {numbers}")
+    names = ", ".join(sorted({known for known, _ in passed})) or "no socket at all"
+    raise ListenError(
+        errno.EBADF, f"cannot listen on fd:{name}: systemd passed no socket of that name (LISTEN_FDNAMES), but {names}"
+    )
 
 
 def _inherited(fd: int) -> socket.socket:
     """A duplicate: the number itself stays open, so that the server can be checked, run and run again."""
     inherited = socket.socket(fileno=fd)
     try:
+        inherited.setblocking(False)  # before dup(), which would make it blocking for all who hold it
         sock = inherited.dup()
     finally:
         inherited.detach()
     try:
         if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) != 1:
             raise ListenError(errno.EINVAL, f"fd:{fd} is a socket that does not listen; call its listen() first")
-        sock.setblocking(False)
     except BaseException:
         sock.close()
         raise

@@ -301,3 +301,54 @@ def test_expired_certificate_is_loaded(tmp_path: Path) -> None:
     chain.write_bytes(self_signed(key, days=-1))
     (tmp_path / "key.pem").write_bytes(key_bytes(key))
     TlsContext(chain, tmp_path / "key.pem").load()
+
+
+# -- reading it again --------------------------------------------------------------------------------------------------
+
+
+def test_a_renewed_context_resumes_the_old_ones_sessions(files: Files, long_files: Files, tmp_path: Path) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    shutil.copy(files.chain, chain)
+    shutil.copy(files.key, key)
+    context = TlsContext(chain, key)
+    context.load()
+    client = files.client()
+    connection, peer = connect(context, client)
+    shake_hands(connection, peer)
+    connection.send(b"x")  # the ticket comes with the first answer
+    assert peer.read() == b"x"
+    session = peer.tls.session
+    shutil.copy(long_files.chain, chain)
+    shutil.copy(long_files.key, key)
+    texts = context._read()
+    fresh = context._renewed(*texts)
+    assert not any(texts[0])  # overwritten
+    assert not any(texts[1])
+    connection, peer = connect(fresh, client, session=session)
+    shake_hands(connection, peer)
+    assert connection.resumed
+    connection, peer = connect(fresh, long_files.client())  # and who has none sees the new certificate
+    shake_hands(connection, peer)
+    assert not connection.resumed
+
+
+def test_a_renewal_that_fails_says_why_and_leaves_the_old_one(files: Files) -> None:
+    context = files.context()
+    chain, key = bytearray(files.chain.read_bytes()), bytearray(b"nonsense")
+    with pytest.raises(CertificateError, match="no private key in"):
+        context._renewed(chain, key)
+    assert not any(chain)
+    assert not any(key)
+    connection, peer = connect(context, files.client())
+    shake_hands(connection, peer)
+
+
+def test_contexts_do_not_share_ticket_keys(files: Files) -> None:
+    client = files.client()
+    connection, peer = connect(files.context(), client)
+    shake_hands(connection, peer)
+    connection.send(b"x")
+    assert peer.read() == b"x"
+    connection, peer = connect(files.context(), client, session=peer.tls.session)
+    shake_hands(connection, peer)
+    assert not connection.resumed

@@ -1,0 +1,84 @@
+"""Messages between a master and a worker: a socket pair; each message a kind of one byte, its length, its content.
+
+A Channel owns its end. It blocks for a few seconds at most: an end that does not read for so long is as good as gone.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterable
+
+__all__ = ["CERTIFICATES", "LEAVE", "READY", "RELOAD", "RETIRE", "STOP", "Channel", "join", "split"]
+
+READY = b"R"  # worker: it answers requests
+RETIRE = b"M"  # worker: it wants to be replaced; the content says why
+RELOAD = b"C"  # worker: certificates are to be read anew, everywhere
+STOP = b"S"  # either: the server is to stop within so many seconds (text)
+LEAVE = b"L"  # master: somebody else accepts from now on; finish, and end
+CERTIFICATES = b"P"  # master: texts of all certificates and keys, as join() puts them together
+
+_HEAD = 5
+_PATIENCE = 5.0
+
+
+class Channel:
+    """One end. Errors of the socket are OSError; the end of the other side is EOFError."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(_PATIENCE)
+        self._sock = sock
+        self._sending = threading.Lock()
+        self._received = bytearray()
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, Channel]:
+        ours, theirs = socket.socketpair()
+        return cls(ours), cls(theirs)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def send(self, kind: bytes, content: bytes | bytearray = b"") -> None:
+        """All of it, or an OSError; after one the channel is of no use any more."""
+        self._sock.sendall(kind + len(content).to_bytes(4, "big"))
+        if (
+            content
+        ):  # apart: a copy would hold keys. Where there is none, the other side may have acted, and gone, by now
+            self._sock.sendall(content)
+
+    def receive(self) -> list[tuple[bytes, bytearray]]:
+        """The messages that are whole; to be called when the channel is readable."""
+        data = self._sock.recv(1 << 16)
+        if not data:
+            raise EOFError
+        self._received += data
+        found = []
+        while len(self._received) >= _HEAD:
+            end = _HEAD + int.from_bytes(self._received[1:_HEAD], "big")
+            if len(self._received) < end:
+                break
+            found.append((bytes(self._received[:1]), self._received[_HEAD:end]))
+            del self._received[:end]
+        return found
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def join(texts: Iterable[bytearray]) -> bytearray:
+    """Several texts as one content."""
+    content = bytearray()
+    for text in texts:
+        content += len(text).to_bytes(4, "big") + text
+    return content
+
+
+def split(content: bytearray) -> list[bytearray]:
+    """The texts that join() put together."""
+    texts = []
+    while content:
+        end = 4 + int.from_bytes(content[:4], "big")
+        texts.append(content[4:end])
+        del content[:end]
+    return texts
