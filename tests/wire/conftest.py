@@ -25,7 +25,9 @@ def transport(request: pytest.FixtureRequest, certificate: Certificate) -> Certi
 
 
 def make_server(certificate: Certificate | None, forms: tuple[web.app.Form, ...], limits: dict[str, Any]) -> web.Server:
-    options: dict[str, Any] = {"server_header": limits.pop("server_header", True)}
+    options: dict[str, Any] = {
+        name: limits.pop(name) for name in ("server_header", "threads", "loop") if name in limits
+    }
     if certificate is not None:
         options["tls"] = web.TlsContext(certificate.cert, certificate.key)
     limits.setdefault("shutdown_grace", 0.0)
