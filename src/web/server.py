@@ -107,6 +107,7 @@ class Server:
         self._group = group
         self._listeners = Listeners()
         self._loop: Loop | None = None
+        self._needs_asyncio = False  # of that loop
         self._master: Master | None = None  # while run() serves with workers
         self._seat: Seat | None = None  # in a worker
         self._pid = 0  # the process that opened it
@@ -167,6 +168,7 @@ class Server:
         limits = replace(self.limits, connections=max(1, min(self.limits.connections, room)))
         dispatcher = self.app._compile(dev=self.dev, threads=self.threads > 0)
         self._loop = Loop(dispatcher, limits, server_header=self._server_header)
+        self._needs_asyncio = needs_asyncio(self.app, self._loop)
         if dispatcher.needs_threads:
             self._loop.use_threads(self.threads or _default_threads(), self.limits.blocking_queue)
         return self._loop
@@ -260,7 +262,7 @@ class Server:
             self.close()
 
     def _run_loop(self, loop: Loop, ready: Callable[[], None]) -> None:
-        if needs_asyncio(self.app, loop):
+        if self._needs_asyncio:
             run_in_asyncio(self.app, loop, self._event_loop, ready, self._grace_left)
         else:
             run_alone(self.app, loop, ready)
@@ -415,7 +417,7 @@ class Server:
                 "user= goes with run(), running() and run_async(): turned by others, it would not be changed"
             )
         loop = self._loop or (self._attach() if self._listeners.is_open else self._make_loop())
-        if needs_asyncio(self.app, loop):
+        if self._needs_asyncio:
             raise RuntimeError("this app has async handlers or hooks: await server.run_async() instead")
         return loop
 
