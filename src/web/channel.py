@@ -40,12 +40,11 @@ class Channel:
         return self._sock.fileno()
 
     def send(self, kind: bytes, content: bytes | bytearray = b"") -> None:
-        """All of it, or an OSError; after one the channel is of no use any more."""
-        self._sock.sendall(kind + len(content).to_bytes(4, "big"))
-        if (
-            content
-        ):  # apart: a copy would hold keys. Where there is none, the other side may have acted, and gone, by now
-            self._sock.sendall(content)
+        """All of it, or an OSError; after one the channel is of no use any more. From any thread."""
+        with self._sending:
+            self._sock.sendall(kind + len(content).to_bytes(4, "big"))
+            if content:  # else the other side may have acted, and gone, by now
+                self._sock.sendall(content)  # apart: to put the two together would make a copy of keys
 
     def receive(self) -> list[tuple[bytes, bytearray]]:
         """The messages that are whole; to be called when the channel is readable."""

@@ -1,7 +1,7 @@
 """The master: forks a worker for each slot, watches them, and replaces them one by one.
 
 A slot has a ``current`` worker, which serves, and at times a ``coming`` one, which was forked and is not ready yet. A
-worker goes STARTING -> READY -> LEAVING, and may end in each. What a slot needs is decided anew after every event by
+worker goes STARTING -> STEADY -> LEAVING, and may end in each. What a slot needs is decided anew after every event by
 _start_due(): a coming worker, where there is no current one or it is to be replaced (``renew``), and no earlier than
 ``not_before``, which backs off while workers fail. When the coming one is ready it is the current one, and its
 predecessor leaves. A reload renews the slots one after another; a worker that fails to start ends the reload, not the
@@ -26,13 +26,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 from web._core import TlsError
 from web.channel import CERTIFICATES, LEAVE, READY, RELOAD, RETIRE, STOP, Channel, join
 from web.errors import WebError
 from web.listeners import Listeners
+from web.signals import signals_wake
 from web.systemd import Notifier
 from web.upgrade import Predecessor, Successor
 from web.worker import Seat, live
@@ -160,7 +161,7 @@ class Master:
                 )
             self._listeners.spread(len(self._slots))
             self._selector.register(self._wake_reading, selectors.EVENT_READ, self._on_wake)
-            with self._signals():
+            with signals_wake(self._wake_writing, _SIGNALS, lambda *_: None):  # the byte says it all
                 while not self._is_done():
                     self._start_due()
                     for key, _ in self._selector.select(self._next_due()):
@@ -192,18 +193,6 @@ class Master:
 
     def _is_done(self) -> bool:
         return self._stopping and not self._workers
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Signals come as bytes of the wake-up socket; nothing else happens when one arrives."""
-        fd_before = signal.set_wakeup_fd(self._wake_writing.fileno(), warn_on_full_buffer=False)
-        before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
-            signal.set_wakeup_fd(fd_before)
 
     def _let_go(self) -> None:
         """Gives back what the master owns. Workers that are left (something failed here) see the end of their

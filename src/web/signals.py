@@ -8,13 +8,13 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
 from web._core import Loop
 
-__all__ = ["hear_signals"]
+__all__ = ["hear_signals", "signals_wake"]
 
 
 @contextmanager
@@ -32,12 +32,24 @@ def hear_signals(loop: Loop, actions: Mapping[signal.Signals, Callable[[], None]
         reading.setblocking(False)
         writing.setblocking(False)
         loop.watch_signals(reading)
-        fd_before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-        before = {number: signal.signal(number, on_signal) for number in actions}
         try:
-            yield
+            with signals_wake(writing, actions, on_signal):
+                yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
-            signal.set_wakeup_fd(fd_before)
             loop.watch_signals(None)
+
+
+@contextmanager
+def signals_wake(
+    writing: socket.socket, numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], object]
+) -> Iterator[None]:
+    """These signals call the handler and write a byte, their number, into the socket, which must not block. Afterwards
+    all is as it was."""
+    fd_before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)
+        signal.set_wakeup_fd(fd_before)
