@@ -15,7 +15,7 @@ import pytest
 
 import web
 from tests.serving import process, program
-from tests.wire.clients import Peer, chunked, eventually, request
+from tests.wire.clients import Peer, TlsPeer, chunked, eventually, request
 from tests.wire.sites import Serve, Site
 
 try:
@@ -236,6 +236,13 @@ def waiting(serve: Serve, event_loop_name: str, **options: Any) -> tuple[Site, G
     return site, gate, peer
 
 
+def say_no_more(peer: Peer) -> None:
+    """Ends what is sent in good order: under TLS by close_notify and FIN."""
+    if isinstance(peer, TlsPeer):
+        peer.close_notify()
+    peer.sock.shutdown(socket.SHUT_WR)
+
+
 def test_one_that_waits_stalls_nobody(serve: Serve, event_loop_name: str) -> None:
     site, gate, peer = waiting(serve, event_loop_name)
     assert site.connect().ask("/ok").body == b"ok"
@@ -260,6 +267,41 @@ def test_it_goes_on_where_its_route_says_so(serve: Serve, event_loop_name: str) 
     assert not gate.cancelled.is_set()
     gate.open()
     assert site.connect().ask("/ok").body == b"ok"
+
+
+def test_a_half_close_cancels_as_going_away_does(serve: Serve, event_loop_name: str) -> None:
+    site, gate, peer = waiting(serve, event_loop_name)
+    say_no_more(peer)
+    assert gate.cancelled.wait(20)
+    site.await_closed("peer_left")
+
+
+def test_a_half_close_is_answered_where_the_route_says_so(serve: Serve, event_loop_name: str) -> None:
+    site, gate, peer = waiting(serve, event_loop_name, cancel_on_disconnect=False)
+    say_no_more(peer)
+    assert site.connect().ask("/ok").body == b"ok"  # by now the end was heard
+    gate.open()
+    assert peer.answer().body == b"opened"
+    assert peer.rest() == b""
+
+
+def test_nothing_is_read_while_a_handler_waits_behind_an_answer_that_is_being_sent(
+    serve_plain: Serve, event_loop_name: str
+) -> None:
+    gate = Gate()
+    large = web.GET("/large", lambda req: b"x" * 8_000_000)
+    echo = web.POST("/echo", lambda req: req.body)
+    site = serve_plain(large, web.GET("/", gate), echo, loop=event_loop_name, out_buffer=10_000_000)
+    peer = site.connect(receive_buffer=4096)
+    first = request("/large") + request("/")
+    peer.send(first)
+    assert gate.begun.acquire(timeout=20)
+    peer.send(request("/echo", "POST", body=b"e" * 20_000))
+    assert len(peer.answer().body) == 8_000_000
+    assert site.counter("bytes_received") == len(first)
+    gate.open()
+    assert peer.answer().body == b"opened"
+    assert peer.answer().body == b"e" * 20_000
 
 
 def test_stop_cancels_what_still_waits(serve: Serve, event_loop_name: str) -> None:
