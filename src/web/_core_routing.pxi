@@ -169,7 +169,6 @@ cdef class Endpoint:
     cdef readonly bint is_async
     cdef readonly bint cancels      # an async handler is cancelled when its client goes away
     cdef int blocking               # 1: runs in the pool, 0: does not, -1: as the server says
-    cdef bint told_slow             # the log has named it as one that holds the loop
     cdef bint has_rest
     cdef bint is_fixed
     cdef int count
