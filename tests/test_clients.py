@@ -160,8 +160,8 @@ def test_curl_keeps_the_connection(site: Site) -> None:
     write = ["--write-out", "%{num_connects} "]
     out = site.curl(*write, "--output", "/dev/null", site.url + "/", "--output", "/dev/null", site.url + "/bytes")
     assert out == b"1 0 "
-    assert site.server.counters()["requests"] == 2
-    assert site.server.counters()["accepted"] == 1
+    assert site.server.stats()["requests"] == 2
+    assert site.server.stats()["accepted"] == 1
 
 
 @needs_curl
@@ -203,7 +203,7 @@ def test_s_client_that_asks_for_what_is_refused(pair: tuple[str, str], arguments
         done = s_client(s.port, pair[0], b"", *arguments)
         assert done.returncode != 0
         assert b"alert" in done.stderr
-        assert s.counters()["handshakes"] == 0
+        assert s.stats()["handshakes"] == 0
 
 
 # -- Python's own ------------------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def test_http_client(site: Site) -> None:
         parts: Iterator[bytes] = iter([b"one", b"two", BIG])
         connection.request("POST", "/about", body=parts, encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
         assert json.loads(connection.getresponse().read())["length"] == len(BIG) + 6
-        assert site.server.counters()["accepted"] == 1
+        assert site.server.stats()["accepted"] == 1
     finally:
         connection.close()
 

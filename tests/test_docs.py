@@ -229,7 +229,7 @@ def close_reasons() -> dict[str, int]:
     """The reasons for which connections close, from a loop that has served nobody."""
     server = web.Server(web.App(), "127.0.0.1", 0)
     server.open()
-    closed: dict[str, int] = server.counters()["closed"]
+    closed: dict[str, int] = server.stats()["closed"]
     server.close()
     return closed
 
@@ -240,7 +240,7 @@ def test_counters_table() -> None:
     named = [name for row in tables for name in codes(row[0])]
     server = web.Server(web.App(), "127.0.0.1", 0)
     server.open()
-    counters = server.counters()
+    counters = server.stats()
     server.close()
     assert named == [*(name for name in named if name in counters), *counters["closed"]]
     assert set(counters) <= set(named)

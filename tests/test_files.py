@@ -72,8 +72,8 @@ class Site:
     def ask(self, target: str, method: str = "GET") -> bytes:
         """The answer, but the date."""
         self.client.sendall(f"{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        done = self.server.counters()["requests"] + 1
-        while self.server.counters()["requests"] < done:
+        done = self.server.stats()["requests"] + 1
+        while self.server.stats()["requests"] < done:
             self.server.run_once(PATIENCE)
         if method == "HEAD":
             data = self.client.recv(65536)

@@ -65,16 +65,16 @@ def test_a_socket_that_was_adopted_is_served() -> None:
         assert server.connections == 1
         assert server.urls == []
         peer.sendall(REQUEST)
-        turns_until(server, lambda: server.counters()["requests"] == 1)
+        turns_until(server, lambda: server.stats()["requests"] == 1)
         server.run_once(0)
         assert body(read_answer(peer)) == b"hello"
         peer.sendall(LAST)
-        turns_until(server, lambda: server.counters()["requests"] == 2)
+        turns_until(server, lambda: server.stats()["requests"] == 2)
         server.run_once(0)
         assert body(read_all(peer)) == b"hello"
         peer.close()
         turns_until(server, lambda: server.connections == 0)
-        assert server.counters()["closed"]["done"] == 1
+        assert server.stats()["closed"]["done"] == 1
 
 
 def test_a_socket_under_tls_that_was_adopted_is_served(pair: tuple[str, str]) -> None:
@@ -102,7 +102,7 @@ def test_a_socket_under_tls_that_was_adopted_is_served(pair: tuple[str, str]) ->
         pump(client.do_handshake)
         client.write(LAST)
         assert b"hello" in pump(lambda: client.read(65536))
-        assert server.counters()["handshakes"] == 1
+        assert server.stats()["handshakes"] == 1
 
 
 def test_what_cannot_be_adopted_stays_its_owners(pair: tuple[str, str]) -> None:
@@ -128,7 +128,7 @@ def test_a_full_server_adopts_nobody_and_closes_what_it_was_given() -> None:
     with adopted(server) as peer:
         peer.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1")
         turns_until(
-            server, lambda: server.counters()["unfinished"] == 0
+            server, lambda: server.stats()["unfinished"] == 0
         )  # in the middle of a body: it cannot make room
         ours, theirs = socket.socketpair()
         with theirs:
@@ -136,9 +136,9 @@ def test_a_full_server_adopts_nobody_and_closes_what_it_was_given() -> None:
             with pytest.raises(ConnectionError, match=r"no room for another connection \(Limits\.connections\)"):
                 server.adopt(ours)
             assert read_all(theirs) == b""
-        assert server.counters()["closed"]["refused"] == 1
+        assert server.stats()["closed"]["refused"] == 1
         peer.sendall(b"2")
-        turns_until(server, lambda: server.counters()["requests"] == 1)
+        turns_until(server, lambda: server.stats()["requests"] == 1)
         server.run_once(0)
         assert body(read_answer(peer)) == b"hello"
 
@@ -157,7 +157,7 @@ def test_the_loop_cannot_be_driven_from_its_own_handler() -> None:
     server = make(web.GET("/", inside))
     with adopted(server) as peer:
         peer.sendall(REQUEST)
-        turns_until(server, lambda: server.counters()["requests"] == 1)
+        turns_until(server, lambda: server.stats()["requests"] == 1)
         server.run_once(0)
         assert body(read_answer(peer)) == b"hello"
         assert len(refused) == 3
@@ -183,7 +183,7 @@ def test_a_handler_may_adopt(connections: int, said: bytes) -> None:
         answers = []
         for number in range(4):
             peer.sendall(REQUEST)
-            turns_until(server, lambda number=number: server.counters()["requests"] == number + 1)  # type: ignore[misc]
+            turns_until(server, lambda number=number: server.stats()["requests"] == number + 1)  # type: ignore[misc]
             server.run_once(0)
             answers.append(body(read_answer(peer)))
         assert answers == [said] * 4
@@ -214,14 +214,14 @@ def test_fileno_is_readable_exactly_when_there_is_work() -> None:
             server.run_once(0)
         peer.sendall(REQUEST)
         assert readable(server, PATIENCE)
-        turns_until(server, lambda: server.counters()["requests"] == 1)
+        turns_until(server, lambda: server.stats()["requests"] == 1)
         while readable(server):
             server.run_once(0)
         assert body(read_answer(peer)) == b"hello"
         assert not readable(server)
         peer.sendall(REQUEST * 100)  # more than one turn of one connection answers
         answered = 0
-        while server.counters()["requests"] < 101:
+        while server.stats()["requests"] < 101:
             assert readable(server, PATIENCE)
             server.run_once(0)
             answered += 1
@@ -248,14 +248,14 @@ def test_fileno_is_readable_at_a_deadline() -> None:
         assert read_all(peer) == b""
         peer.close()
         turns_until(server, lambda: server.connections == 0)
-        assert server.counters()["closed"]["head_timeout"] == 1
+        assert server.stats()["closed"]["head_timeout"] == 1
 
 
 def test_run_once_waits_for_a_deadline() -> None:
     server = make(head_timeout=0.05)
     with adopted(server) as peer:
         peer.sendall(b"GET / HT")
-        turns_until(server, lambda: server.counters()["refused_requests"] == 1)
+        turns_until(server, lambda: server.stats()["requests_refused"] == 1)
         server.run_once(0)
         assert read_answer(peer).startswith(b"HTTP/1.1 408 ")
 
@@ -303,7 +303,7 @@ def test_an_exception_in_a_handler_of_another_loop_leaves_the_rest_in_order() ->
         for number, peer in enumerate(peers):
             peer.sendall(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
         interrupted = 0
-        while server.counters()["requests"] + interrupted < 4:
+        while server.stats()["requests"] + interrupted < 4:
             try:
                 server.run_once(PATIENCE)
             except KeyboardInterrupt:
@@ -328,11 +328,11 @@ def test_counters() -> None:
             assert read_all(bad).startswith(b"HTTP/1.1 400 ")
         with connect(s.port) as again:
             get(again)
-            counters = s.counters()
+            counters = s.stats()
         assert counters["accepted"] == 3
         assert counters["requests"] == 3
-        assert counters["refused_requests"] == 1
-        assert counters["connections"] >= 1
+        assert counters["requests_refused"] == 1
+        assert sum(counters["connections"].values()) >= 1
         assert counters["handshakes"] == counters["unfinished"] == counters["accept_failures"] == 0
         assert counters["closed"]["bad_request"] == 1
         assert counters["closed"]["illegal_step"] == 0
@@ -376,9 +376,9 @@ def room() -> Iterator[Callable[..., web.Server]]:
 
 def arrive(server: web.Server, stack: ExitStack, address: str = "127.0.0.1") -> socket.socket:
     """A newcomer that the server has accepted."""
-    before = server.counters()["accepted"]
+    before = server.stats()["accepted"]
     sock = stack.enter_context(come_from(address, server.port))
-    turns_until(server, lambda: server.counters()["accepted"] == before + 1)
+    turns_until(server, lambda: server.stats()["accepted"] == before + 1)
     server.run_once(0)
     return sock
 
@@ -388,8 +388,8 @@ def test_the_oldest_unfinished_makes_room_at_the_cap(room: Callable[..., web.Ser
     with ExitStack() as stack:
         clients = [arrive(server, stack) for _ in range(5)]
         assert [is_ended(sock) for sock in clients] == [True, True, False, False, False]
-        assert server.counters()["closed"]["made_room"] == 2
-        assert server.counters()["unfinished"] == 3
+        assert server.stats()["closed"]["made_room"] == 2
+        assert server.stats()["unfinished"] == 3
 
 
 def test_received_bytes_are_no_progress(room: Callable[..., web.Server]) -> None:
@@ -397,7 +397,7 @@ def test_received_bytes_are_no_progress(room: Callable[..., web.Server]) -> None
     with ExitStack() as stack:
         first = arrive(server, stack)
         first.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n")
-        turns_until(server, lambda: server.counters()["bytes_received"] > 0)
+        turns_until(server, lambda: server.stats()["bytes_received"] > 0)
         second = arrive(server, stack)
         arrive(server, stack)
         assert is_ended(first)
@@ -409,7 +409,7 @@ def test_who_was_answered_is_no_longer_unfinished(room: Callable[..., web.Server
     with ExitStack() as stack:
         first = arrive(server, stack)
         first.sendall(REQUEST)
-        turns_until(server, lambda: server.counters()["requests"] == 1)
+        turns_until(server, lambda: server.stats()["requests"] == 1)
         server.run_once(0)
         others = [arrive(server, stack) for _ in range(4)]
         assert [is_ended(sock) for sock in others] == [True, True, False, False]
@@ -470,7 +470,7 @@ def test_who_sent_a_whole_client_hello_is_kept_longer(pair: tuple[str, str]) -> 
             except ssl.SSLWantReadError:
                 incoming.write(serious.recv(65536))
         serious.sendall(outgoing.read())
-        turns_until(server, lambda: server.counters()["handshakes"] == 1)
+        turns_until(server, lambda: server.stats()["handshakes"] == 1)
 
 
 def test_at_the_cap_of_connections_who_idled_longest_makes_room(room: Callable[..., web.Server]) -> None:
@@ -481,11 +481,11 @@ def test_at_the_cap_of_connections_who_idled_longest_makes_room(room: Callable[.
             sock = arrive(server, stack)
             clients.append(sock)
             sock.sendall(REQUEST)
-            turns_until(server, lambda number=number: server.counters()["requests"] == number + 1)  # type: ignore[misc]
+            turns_until(server, lambda number=number: server.stats()["requests"] == number + 1)  # type: ignore[misc]
             server.run_once(0)
             assert body(read_answer(sock)) == b"hello"
         assert [is_ended(sock) for sock in clients] == [True, True, False, False, False]
-        assert server.counters()["connections"] == 3
+        assert sum(server.stats()["connections"].values()) == 3
 
 
 def test_at_the_cap_of_connections_the_unfinished_go_before_the_idle(room: Callable[..., web.Server]) -> None:
@@ -493,7 +493,7 @@ def test_at_the_cap_of_connections_the_unfinished_go_before_the_idle(room: Calla
     with ExitStack() as stack:
         idle = arrive(server, stack)
         idle.sendall(REQUEST)
-        turns_until(server, lambda: server.counters()["requests"] == 1)
+        turns_until(server, lambda: server.stats()["requests"] == 1)
         server.run_once(0)
         read_answer(idle)
         silent = arrive(server, stack)
@@ -552,7 +552,7 @@ def fill(req):
 def free(req):
     while held:
         os.close(held.pop())
-    return str(server.counters()["accept_failures"])
+    return str(server.stats()["accept_failures"])
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
 server = web.defserver("127.0.0.1", 0, web.GET("/", lambda req: "hello"), web.GET("/fill", fill),

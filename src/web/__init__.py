@@ -15,6 +15,7 @@ from web.dev_certificate import dev_certificate
 from web.errors import HTTPError, RouteError, WebError
 from web.factories import defserver, defserver_tls
 from web.limits import Limits
+from web.metrics import livez, metrics, readyz
 from web.routing import DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, after, before, on_start, on_stop, route
 from web.server import Server
 from web.sockets import ListenError
@@ -51,9 +52,12 @@ __all__ = [
     "defserver",
     "defserver_tls",
     "dev_certificate",
+    "livez",
+    "metrics",
     "on_start",
     "on_stop",
     "openssl_version",
+    "readyz",
     "route",
     "static",
     "workers",

@@ -7,12 +7,14 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_errors      errno -> exception; why connections close
     _core_http1       request head parser (_host, _chunked, _write: its parts): pure, no I/O
     _core_hotpath     those pieces as Python objects, for measuring and for tests
+    _core_stats       what is counted, in memory that worker processes share
     _core_deadlines   time-outs: O(1) to set, to clear and to find the next
     _core_sources     unfinished connections by source, and which of them makes room
     _core_json        JSON of the standard library, or the App's
     _core_request     Request
     _core_response    Response
     _core_routing     Router
+    _core_probes      health routes, answered without the application
     _core_dispatch    Dispatcher: hooks, route, handler, coercion
     _core_output      what a connection still has to send: a queue of segments
     _core_files       small files of static folders, kept in memory
@@ -71,12 +73,14 @@ include "_core_http1_host.pxi"
 include "_core_http1_chunked.pxi"
 include "_core_http1_write.pxi"
 include "_core_hotpath.pxi"
+include "_core_stats.pxi"
 include "_core_deadlines.pxi"
 include "_core_sources.pxi"
 include "_core_json.pxi"
 include "_core_request.pxi"
 include "_core_response.pxi"
 include "_core_routing.pxi"
+include "_core_probes.pxi"
 include "_core_dispatch.pxi"
 include "_core_output.pxi"
 include "_core_files.pxi"

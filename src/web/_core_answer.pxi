@@ -31,6 +31,16 @@ cdef char* put_length(char* to, uint64_t length) noexcept nogil:
     return put(to, END_LINE, 2)
 
 
+cdef char* put_persistence(char* to, Http1* http, bint last) noexcept nogil:
+    """The line that says whether the connection goes on. After the last answer nothing more is written."""
+    if last:
+        http.writing = WRITE_LAST
+        return put_line(to, CLOSE_LINE)
+    if http.head.minor_version == 0:        # RFC 9112 9.3: HTTP/1.0 asks for what 1.1 takes for granted
+        return put_line(to, KEEP_ALIVE_LINE)
+    return to
+
+
 cdef void stamp_update(Loop loop) noexcept nogil:
     """The lines that all answers of one second share: Date (RFC 9110 6.6.1) and Server."""
     cdef int64_t second = web_unix_seconds()
@@ -69,6 +79,12 @@ cdef int answer_write(Loop loop, Connection c, Request request, Response respons
         web_close_fd(file)
 
 
+cdef bint answer_is_last(Loop loop, Connection c) noexcept nogil:
+    """Predicate: the connection ends after this answer."""
+    return (not c.http.head.keep_alive or c.http.reading == READ_ENDED or loop.stopping or loop.stop_asked
+            or loop.last_answers or (loop.limits.requests > 0 and c.requests >= loop.limits.requests))
+
+
 cdef int answer_queue(Loop loop, Connection c, Response response, int* file, long long size) except? -1:
     """Queues head and content. The fd in *file, if any, is taken over."""
     cdef Http1* http = c.http
@@ -77,23 +93,19 @@ cdef int answer_queue(Loop loop, Connection c, Response response, int* file, lon
     cdef bint send_body = not bodiless and http.head.method != METHOD_HEAD
     cdef size_t length = <size_t>size if from_file else PyBytes_GET_SIZE(response._body)
     cdef bint copied = send_body and not from_file and length <= COPIED_BODY
+    cdef bint last = answer_is_last(loop, c)
     cdef Segment* segment
     cdef char* start = output_reserve(
         loop, &http.out, response.head_bound() + loop.stamp_len + FRAME_LINES + (length if copied else 0))
     cdef char* p = start
     if start == NULL:
         return WEB_FAILED
-    if not http.head.keep_alive or http.reading == READ_ENDED or loop.stopping or loop.stop_asked \
-            or (loop.limits.requests > 0 and c.requests >= loop.limits.requests):
-        http.writing = WRITE_LAST
+    loop.row.counts.responses[response.status // 100] += 1
     p = response.head_write(p)
     if not bodiless:
         p = put_length(p, length)
     p = put(p, loop.stamp, loop.stamp_len)
-    if http.writing == WRITE_LAST:
-        p = put_line(p, CLOSE_LINE)
-    elif http.head.minor_version == 0:      # RFC 9112 9.3: HTTP/1.0 asks for what 1.1 takes for granted
-        p = put_line(p, KEEP_ALIVE_LINE)
+    p = put_persistence(p, http, last)
     p = put(p, END_LINE, 2)
     if copied:
         p = put(p, PyBytes_AS_STRING(response._body), length)
@@ -115,8 +127,16 @@ cdef int answer_queue(Loop loop, Connection c, Response response, int* file, lon
 
 
 cdef int answer_without_request(Loop loop, Http1* http, int status, const char* fault) noexcept nogil:
-    """Queues the answer to something that is no request, or that came at a moment when Python cannot be asked: a status
-    and a line of text. The connection closes after it. 1, or WEB_FAILED without memory."""
+    """Queues the answer to something that is no request, or that came at a moment when Python cannot be asked. The
+    connection closes after it. 1, or WEB_FAILED without memory."""
+    http.reading = READ_ENDED
+    if fault != NULL:
+        count_refusal(loop.row, status, fault)
+    return answer_text(loop, http, status, fault, True)
+
+
+cdef int answer_text(Loop loop, Http1* http, int status, const char* fault, bint last) noexcept nogil:
+    """Queues an answer without the application: a status and a line of text. 1, or WEB_FAILED without memory."""
     cdef size_t line_len[1]
     cdef const char* line = http1_status_line(status, line_len)
     # "HTTP/1.1 400 Bad Request\r\n": the text begins with what stands between the version and the line's end
@@ -128,19 +148,18 @@ cdef int answer_without_request(Loop loop, Http1* http, int status, const char* 
     cdef char* p = start
     if start == NULL:
         return WEB_FAILED
-    http.writing = WRITE_LAST
-    http.reading = READ_ENDED
+    loop.row.counts.responses[status // 100] += 1
     p = put(p, line, line_len[0])
     p = put_line(p, TEXT_LINE)
     p = put_length(p, length)
     p = put(p, loop.stamp, loop.stamp_len)
-    p = put_line(p, CLOSE_LINE)
+    p = put_persistence(p, http, last)
     p = put(p, END_LINE, 2)
-    p = put(p, words, words_len)
-    if fault_len > 0:
-        p = put(p, ": ", 2)
-        p = put(p, fault, fault_len)
-    p = put(p, "\n", 1)
+    if http.head.method != METHOD_HEAD:     # a head that could not be parsed may have got so far
+        p = put(p, words, words_len)
+        if fault_len > 0:
+            p = put(p, ": ", 2)
+            p = put(p, fault, fault_len)
+        p = put(p, "\n", 1)
     output_commit(loop, &http.out, p - start)
-    loop.refused_requests += 1
     return 1

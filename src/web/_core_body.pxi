@@ -37,7 +37,7 @@ cdef int body_begin(Loop loop, Connection c) noexcept nogil:
     if http.head.expect_continue and http.in_at == http.in_end:
         if output_static(loop, &http.out, CONTINUE_LINE, strlen(CONTINUE_LINE)) < 0:
             return WEB_FAILED
-    return stream_step(http, STREAM_BODY)
+    return stream_step(loop, http, STREAM_BODY)
 
 
 cdef bint body_waits_for_object(const Http1* http) noexcept nogil:
@@ -106,7 +106,7 @@ cdef int body_parse(Loop loop, Connection c) noexcept nogil:
         memcpy(<char*>http.body + http.body_len, http.in_data + http.in_at, got)
         http.in_at += got
         http.body_len += got
-    return HTTP1_MORE if got < owed else stream_step(http, STREAM_READY)
+    return HTTP1_MORE if got < owed else stream_step(loop, http, STREAM_READY)
 
 
 cdef int body_parse_chunked(Loop loop, Connection c) noexcept nogil:
@@ -125,12 +125,12 @@ cdef int body_parse_chunked(Loop loop, Connection c) noexcept nogil:
     http.in_at += consumed[0]
     http.body_len += produced[0]
     if http.body_len > loop.limits.body:
-        return exchange_refuse(http, 413, "the body is larger than this server accepts")
+        return exchange_refuse(loop, http, 413, "the body is larger than this server accepts")
     if result == HTTP1_MORE:
         return HTTP1_MORE
     if result < 0:
-        return exchange_refuse(http, <int>-result, http.chunked.fault)
-    return stream_step(http, STREAM_READY)
+        return exchange_refuse(loop, http, <int>-result, http.chunked.fault)
+    return stream_step(loop, http, STREAM_READY)
 
 
 cdef Py_ssize_t body_receive(Connection c, size_t budget) noexcept nogil:

@@ -53,20 +53,21 @@ cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
     cdef const char* head = http.head_copy
     cdef Mode mode
     cdef int result
+    cdef int64_t called_at = loop.now
     if request is None:
         request = Request.__new__(Request)
     else:
         loop.request = None
     if head == NULL:    # the whole request lies in the input
         head = http.in_data + http.in_at - http.body_len - http.head_len
-    stream_step(http, STREAM_HANDLER)
+    stream_step(loop, http, STREAM_HANDLER)
     deadline_clear(&loop.deadlines, &c.deadline)        # the answer is not judged by how the body came
     request.bind(c, head, &http.head, http.body, http.body_len)
     if http.body_object != NULL and not http.refused:
         request.take_body(<bytes>http.body_object)
     try:
         if http.refused:
-            loop.refused_requests += 1
+            count_refusal(loop.row, http.refused, http.fault)
             c.reason = CLOSE_BAD_REQUEST if http.refused != 408 else CLOSE_BODY_SLOW
         else:
             endpoint = loop.dispatcher.find(request)
@@ -76,8 +77,9 @@ cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
         else:
             response = pending_begin(loop, c, request, endpoint, mode)
             if response is None:
+                note_time(loop, endpoint, called_at)
                 return 1
-        loop.requests += 1
+        loop.row.counts.requests += 1
         c.requests += 1
         result = answer_write(loop, c, request, response)
     except (KeyboardInterrupt, SystemExit):
@@ -87,11 +89,35 @@ cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
     except BaseException:           # no memory, say: nothing that can be answered, and no reason to stop serving others
         tell_unraisable(_current_exception())
         request_part(loop, request)
+        note_time(loop, endpoint, called_at)
         return WEB_FAILED
     request_part(loop, request)
+    note_time(loop, endpoint, called_at)
+    histogram_add(&loop.row.counts.latency, loop.now - http.ready_at)
     request_free(http)
-    stream_step(http, STREAM_HEAD)
+    stream_step(loop, http, STREAM_HEAD)
     return result
+
+
+cdef inline void note_time(Loop loop, Endpoint endpoint, int64_t called_at) noexcept:
+    """The application was called: what is set from here on does not count from before a slow handler."""
+    loop.now = web_monotonic_ns()
+    if loop.slow_after > 0 and loop.now - called_at > loop.slow_after:
+        tell_slow(loop, endpoint, loop.now - called_at)
+
+
+cdef void tell_slow(Loop loop, Endpoint endpoint, int64_t span) noexcept:
+    """The application held the loop: counted each time, and named once for each route."""
+    loop.row.counts.slow_handlers += 1
+    if endpoint is None or endpoint.told_slow:
+        return
+    endpoint.told_slow = True
+    try:
+        _log.warning("handler %s, route %s held the event loop for %.2f s, and all other connections waited; give its "
+                     "route blocking=True, or make it async and await (told once)",
+                     endpoint.label, endpoint.pattern, span / 1e9)
+    except BaseException:       # a log that fails does not decide whether a request is answered
+        tell_unraisable(_current_exception())
 
 
 cdef Response answer_inline(Loop loop, Http1* http, Request request, Endpoint endpoint):

@@ -58,6 +58,7 @@ cdef int transport_step(Connection c, Transport to) noexcept nogil:
     """Changes the state of the transport: 1, or WEB_FAILED where the table does not allow it (the caller closes)."""
     if not TRANSPORT_STEPS[c.transport] & (1 << <int>to):
         return illegal_step()
+    count_transport_step(c.loop, c.transport, to)
     c.transport = to
     return 1
 
@@ -148,6 +149,10 @@ cdef class Connection:
     cdef CloseReason failure_reason(self) noexcept nogil:
         """How an operation that answered WEB_FAILED is counted."""
         return CLOSE_PEER_LEFT
+
+    cdef HandshakeFault handshake_fault(self) noexcept nogil:
+        """How a handshake that answered WEB_FAILED is counted."""
+        return FAULT_OTHER
 
     cdef void release(self) noexcept nogil:
         """Closes the fd and frees what the transport holds. No I/O on the connection; may be called again."""

@@ -13,7 +13,8 @@ cdef enum:
     DEADLINE_PAUSE = 5          # a listener that ran out of fds tries again
     DEADLINE_STOP = 6           # the server stops: what is left is aborted
     DEADLINE_TRIM = 7           # a wave of connections, or of large bodies, has passed: memory goes back to the system
-    DEADLINE_KINDS = 8
+    DEADLINE_DRAIN = 8          # the server was told to stop, and goes on until balancers have seen that it is not ready
+    DEADLINE_KINDS = 9
     DEADLINE_NONE = 255
 
 cdef struct Deadline:
@@ -25,9 +26,9 @@ cdef struct Deadline:
     bint is_set
 
 cdef struct Deadlines:
-    Deadline* first[8]
-    Deadline* last[8]
-    int64_t duration[8]         # ns
+    Deadline* first[9]
+    Deadline* last[9]
+    int64_t duration[9]         # ns
     int64_t timer_at            # when the poller's timer runs out; 0: it is not set
 
 

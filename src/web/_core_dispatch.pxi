@@ -71,6 +71,7 @@ cdef class Dispatcher:
     cdef readonly bint needs_asyncio        # a handler or a hook is async
     cdef readonly bint needs_threads        # a handler runs in the pool
     cdef Mode unrouted_mode
+    cdef Probes probes
 
     def __init__(self, Router router not None, *, app=None, tuple before=None, tuple after=None, tuple folders=(),
                  dumps=None, loads=None, bint dev=False, bint threads=False):
@@ -87,6 +88,7 @@ cdef class Dispatcher:
         self.hooks_async = any([hook.is_async for hook in hooks])
         self.needs_asyncio = self.hooks_async or any([one.is_async for one in router.endpoints])
         self.needs_threads = threads or any([(<Endpoint>one).blocking > 0 for one in router.endpoints])
+        self.probes = Probes(router)
         self.unrouted_mode = MODE_TASK if self.hooks_async else MODE_POOL if threads and hooks else MODE_INLINE
 
     # ---- how it is run ----

@@ -62,6 +62,7 @@ cdef struct Http1:
     size_t body_cap             # bytes for which there is room in one of these
     int refused                 # status of a refusal by the protocol once the head was parsed; 0: none
     const char* fault           # why, in words
+    int64_t ready_at            # when the stream became READY, ns: from here on the answer is ours to give
     PyObject* pending           # owned: the Pending that will answer (stream HANDLER); or NULL
     bint outlives_peer          # of it: it goes on when the peer goes away
     unsigned char overheard     # what the poller is asked meanwhile: WEB_READ, WEB_ENDED or only WEB_HANGUP
@@ -76,15 +77,19 @@ cdef enum:
     READ_CHUNK = 16384          # asked of the transport at a time
     READ_BUDGET = 262144        # bytes that one connection may read in one turn
     PIPELINE_BUDGET = 32        # requests that one connection may have answered in one turn
+    PROBE_ANSWERED = 2          # exchange_parse: a health route was answered, without the application
+    PROBE_NONE = -10
 
 cdef const char* CONTINUE_LINE = "HTTP/1.1 100 Continue\r\n\r\n"
 
 
-cdef int stream_step(Http1* http, Stream to) noexcept nogil:
+cdef int stream_step(Loop loop, Http1* http, Stream to) noexcept nogil:
     """Changes the state of the stream: 1, or WEB_FAILED where the table does not allow it."""
     if not STREAM_STEPS[http.stream] & (1 << <int>to):
         return illegal_step()
     http.stream = to
+    if to == STREAM_READY:
+        http.ready_at = loop.now
     return 1
 
 
@@ -109,6 +114,7 @@ cdef Http1* http1_of(Loop loop, Connection c) noexcept nogil:
     http.writing = WRITE_OPEN
     http1_head_init(&http.head)
     c.http = http
+    loop.row.gauges.active += 1
     return http
 
 
@@ -118,6 +124,7 @@ cdef void http1_free(Loop loop, Connection c) noexcept nogil:
     if http == NULL:
         return
     c.http = NULL
+    loop.row.gauges.active -= 1
     output_drop(loop, &http.out)
     if http.in_cap > 0:
         PyMem_RawFree(http.in_data)
@@ -222,8 +229,8 @@ cdef Py_ssize_t input_room(Loop loop, Http1* http) noexcept nogil:
 # -- reading (no GIL) ------------------------------------------------------------------------------------------------
 
 cdef int exchange_parse(Loop loop, Connection c) noexcept nogil:
-    """Looks at the input: 1 a request is READY (whole, or refused), HTTP1_MORE more bytes are needed, WEB_FAILED: the
-    connection was taken out of service."""
+    """Looks at the input: 1 a request is READY (whole, or refused), PROBE_ANSWERED one was answered here, HTTP1_MORE
+    more bytes are needed, WEB_FAILED: the connection was taken out of service."""
     cdef Http1* http = c.http
     cdef Py_ssize_t result
     cdef size_t got
@@ -241,15 +248,19 @@ cdef int exchange_parse(Loop loop, Connection c) noexcept nogil:
         deadline_clear(&loop.deadlines, &c.deadline)    # the next head has its own
         if http.head.content_length <= 0 and not http.head.chunked:
             http.body_len = 0
-            return stream_step(http, STREAM_READY)
+            if loop.dispatcher.probes.count > 0:
+                result = exchange_probe(loop, c)
+                if result != PROBE_NONE:
+                    return <int>result
+            return stream_step(loop, http, STREAM_READY)
         if http.head.content_length > <int64_t>loop.limits.body:
-            return exchange_refuse(http, 413, "the body is larger than this server accepts")
+            return exchange_refuse(loop, http, 413, "the body is larger than this server accepts")
         got = http.in_end - http.in_at
         if not http.head.chunked and got >= <size_t>http.head.content_length:
             http.body = http.in_data + http.in_at
             http.body_len = <size_t>http.head.content_length
             http.in_at += http.body_len
-            return stream_step(http, STREAM_READY)
+            return stream_step(loop, http, STREAM_READY)
         if body_begin(loop, c) < 0:
             take_out(loop, c, CLOSE_NO_MEMORY)
             return WEB_FAILED
@@ -258,14 +269,14 @@ cdef int exchange_parse(Loop loop, Connection c) noexcept nogil:
     return 1 if http.stream == STREAM_READY else HTTP1_MORE
 
 
-cdef int exchange_refuse(Http1* http, int status, const char* fault) noexcept nogil:
+cdef int exchange_refuse(Loop loop, Http1* http, int status, const char* fault) noexcept nogil:
     """Refuses a request whose head was parsed. The application's hooks see the answer; the rest of its body is not
     framed by anything that we trust, so nothing more is read as a request."""
     http.refused = status
     http.fault = fault
     http.body_len = 0
     http.reading = READ_ENDED
-    return stream_step(http, STREAM_READY)
+    return stream_step(loop, http, STREAM_READY)
 
 
 cdef int exchange_refuse_head(Loop loop, Connection c, int status) noexcept nogil:
@@ -297,7 +308,7 @@ cdef Py_ssize_t exchange_receive(Loop loop, Connection c, size_t budget) noexcep
                 loop.in_top += n
     if n > 0:
         http.moved += n
-        loop.bytes_received += n
+        loop.row.counts.bytes_received += n
     return n
 
 
@@ -318,6 +329,9 @@ cdef void exchange_read(Loop loop, Connection c) noexcept nogil:
         if parsed == WEB_FAILED:
             if c.http != NULL:
                 exchange_write(loop, c)
+            return
+        if parsed == PROBE_ANSWERED:    # one in a turn: a pipeline of them does not hold the others up
+            exchange_write(loop, c)
             return
         if parsed > 0:
             loop_queue_call(loop, c)
@@ -449,6 +463,7 @@ cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:
 cdef void exchange_head_late(Loop loop, Connection c) noexcept nogil:
     """The head did not come in time: 408 where it had begun (RFC 9110 15.5.9), else an end without a word."""
     cdef Http1* http = c.http
+    loop.row.counts.timeouts[<int>TIMEOUT_HEAD] += 1
     if http == NULL or http.in_at == http.in_end:
         transport_end(loop, c, CLOSE_HEAD_TIMEOUT)
         return
@@ -488,10 +503,11 @@ cdef void exchange_check_rate(Loop loop, Connection c, bint late) noexcept nogil
         if writing:
             moved += http.unacknowledged - c.unacknowledged()
         if <double>moved < <double>rate * <double>elapsed / 1e9:
+            loop.row.counts.timeouts[<int>TIMEOUT_RESPONSE if writing else <int>TIMEOUT_BODY] += 1
             if writing:
                 take_out(loop, c, CLOSE_RESPONSE_SLOW)
                 return
-            exchange_refuse(http, 408, "the body came too slowly")
+            exchange_refuse(loop, http, 408, "the body came too slowly")
             loop_queue_call(loop, c)
             return
         rate_restart(loop, c)

@@ -61,7 +61,7 @@ cdef int listener_accept(Loop loop, Listener listener) noexcept nogil:
             slot.listener = <void*>listener
             loop.accepted_count += 1
         elif errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
-            loop.accept_failures += 1
+            loop.row.counts.accept_failures += 1
             listener_watch(loop, listener, False)
             deadline_set(&loop.deadlines, &listener.pause, DEADLINE_PAUSE, loop.now)
             loop_make_room(loop)
@@ -71,7 +71,7 @@ cdef int listener_accept(Loop loop, Listener listener) noexcept nogil:
         elif errno == EINTR or errno == ECONNABORTED:
             continue
         else:                   # an error of the network on the new socket (accept(2)), or of the listener
-            loop.accept_failures += 1
+            loop.row.counts.accept_failures += 1
             listener_watch(loop, listener, False)
             deadline_set(&loop.deadlines, &listener.pause, DEADLINE_PAUSE, loop.now)
             return WEB_FAILED
@@ -97,7 +97,7 @@ cdef Connection adopt_fd(Loop loop, int* fd, const web_address* peer, TlsContext
     cdef Connection c
     while loop.count >= loop.limits.connections:
         if loop_make_room(loop) < 0:
-            loop.closed[<int>CLOSE_REFUSED] += 1
+            loop.row.counts.closed[<int>CLOSE_REFUSED] += 1
             return None
     if context is None:
         c = Plain.__new__(Plain)
@@ -124,7 +124,8 @@ cdef void loop_take_in(Loop loop, Connection c, int deadline) noexcept:
     loop.count += 1
     if loop.count > loop.peak:
         loop.peak = loop.count
-    loop.accepted_total += 1
+    loop.row.counts.accepted += 1
+    loop.row.gauges.transport[c.transport] += 1
     deadline_set(&loop.deadlines, &c.deadline, deadline, loop.now)
     loop_count_unfinished(loop, c)
     loop_watch(loop, c, WEB_READ)
@@ -139,6 +140,7 @@ cdef void loop_count_unfinished(Loop loop, Connection c) noexcept nogil:
             break
         take_out(loop, <Connection>victim.owner, CLOSE_MADE_ROOM)
     unfinished_begin(&loop.sources, &c.unfinished, web_source_key(&c.peer_address))
+    loop.row.gauges.unfinished = loop.sources.count
 
 
 cdef int loop_make_room(Loop loop) noexcept nogil:

@@ -155,6 +155,7 @@ cdef extern from "openssl/ssl.h" nogil:
     const int SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM
     const int SSL_R_NO_APPLICATION_PROTOCOL
     const int SSL_R_UNEXPECTED_EOF_WHILE_READING
+    const int SSL_AD_REASON_OFFSET
     const int SSL_R_TLSV1_ALERT_UNKNOWN_CA
     const int SSL_R_SSLV3_ALERT_BAD_CERTIFICATE
     const int SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED

@@ -197,7 +197,7 @@ cdef Py_ssize_t output_send(Loop loop, Connection c, Output* out, uint64_t* move
                 return n
             segment.file_left -= n
         moved[0] += n
-        loop.bytes_sent += n
+        loop.row.counts.bytes_sent += n
         budget = budget - n if <size_t>n < budget else 0
         if segment.left == 0 and segment.file_left == 0:
             segment_drop(loop, out)

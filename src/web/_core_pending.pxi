@@ -85,8 +85,11 @@ cdef int pending_step(Pending pending, PendingState to) except -1:
     pending.state = to
     if to == PENDING_WAITING:
         pending.loop.pendings.add(pending)
+        pending.loop.row.gauges.pending += 1
     elif to == PENDING_OVER:
-        pending.loop.pendings.discard(pending)
+        if pending in pending.loop.pendings:
+            pending.loop.pendings.remove(pending)
+            pending.loop.row.gauges.pending -= 1
         pending.task = None
     if to >= PENDING_ABANDONED:
         pending.connection = None
@@ -180,7 +183,7 @@ cdef int pending_answer(Loop loop, Pending pending) except -1:
     if pending.response is None:        # its Task was cancelled before it began, by somebody else
         take_out(loop, c, CLOSE_HANDLER)
         return 1
-    loop.requests += 1
+    loop.row.counts.requests += 1
     c.requests += 1
     try:
         result = answer_write(loop, c, request, pending.response)
@@ -193,8 +196,9 @@ cdef int pending_answer(Loop loop, Pending pending) except -1:
     if result < 0:
         take_out(loop, c, CLOSE_HANDLER)
         return 1
+    histogram_add(&loop.row.counts.latency, loop.now - http.ready_at)
     request_free(http)
-    stream_step(http, STREAM_HEAD)
+    stream_step(loop, http, STREAM_HEAD)
     loop_queue_answered(loop, c)
     return 1
 
@@ -209,7 +213,7 @@ cdef int pending_deliver_now(Loop loop, Pending pending) except -1:
     try:
         pending_answer(loop, pending)
         with nogil:
-            turn_finish(loop)
+            turn_send(loop)
     except (KeyboardInterrupt, SystemExit):
         loop.raised = _current_exception()      # it leaves by the next turn, as that of a plain handler does
         loop.wake()

@@ -16,15 +16,19 @@ from threading import Thread as _Thread
 
 @cython.final
 cdef class Pool:
-    """``Pool(threads, most)``: handlers that may block run in it; past ``most`` that wait it has no room."""
+    """``Pool(dispatcher, loop, threads, most)``: handlers that may block run in it; past ``most`` that wait it has no room."""
     cdef object queue
     cdef readonly list threads
     cdef readonly Py_ssize_t waiting
     cdef readonly Py_ssize_t most
     cdef readonly Py_ssize_t busy
+    cdef Stats stats            # keeps the gauges alive: a thread may be left behind when its loop has gone
+    cdef Gauges* gauges
 
-    def __init__(self, Dispatcher dispatcher not None, int threads, Py_ssize_t most):
+    def __init__(self, Dispatcher dispatcher not None, Loop loop not None, int threads, Py_ssize_t most):
         self.queue = _SimpleQueue()
+        self.stats = loop.stats
+        self.gauges = &loop.row.gauges
         self.most = most
         self.threads = [_Thread(target=self._work, args=(dispatcher,), name=f"web handler {number + 1}", daemon=True)
                         for number in range(threads)]
@@ -34,10 +38,16 @@ cdef class Pool:
     cdef bint has_room(self) except -1:
         return self.waiting < self.most + len(self.threads) - self.busy
 
-    cdef int put(self, Pending pending) except -1:
-        self.waiting += 1
-        self.queue.put(pending)
+    cdef int put(self, job) except -1:
+        self.count(1, 0)
+        self.queue.put(job)
         return 1
+
+    cdef void count(self, int waiting, int busy) noexcept:
+        self.waiting += waiting
+        self.busy += busy
+        self.gauges.threads_waiting += waiting
+        self.gauges.threads_busy += busy
 
     cdef object call(self, Endpoint endpoint, Request request):
         """A future of asyncio for what the handler returns. HTTPError 503 without room."""
@@ -49,8 +59,7 @@ cdef class Pool:
         job.context = PyContext_CopyCurrent()
         job.aio = _running_loop()
         job.future = job.aio.create_future()
-        self.waiting += 1
-        self.queue.put(job)
+        self.put(job)
         return job.future
 
     def _work(self, Dispatcher dispatcher not None):
@@ -74,15 +83,14 @@ cdef int pool_take(Pool pool, Dispatcher dispatcher) noexcept:
         job = pool.queue.get()
         if job is None:
             return -1
-        pool.busy += 1
-        pool.waiting -= 1
+        pool.count(-1, 1)
         try:
             if type(job) is Pending:
                 pending_run(dispatcher, <Pending>job)
             else:
                 (<_PoolCall>job).run()
         finally:
-            pool.busy -= 1
+            pool.count(0, -1)
     except BaseException:               # no memory to post the answer with: the thread lives on
         tell_unraisable(_current_exception())
     return 1

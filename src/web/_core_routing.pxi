@@ -168,6 +168,7 @@ cdef class Endpoint:
     cdef bint with_params           # handler(req, params), else handler(req)
     cdef readonly bint is_async
     cdef readonly bint cancels      # an async handler is cancelled when its client goes away
+    cdef bint told_slow             # the log has named it as one that holds the loop
     cdef int blocking               # 1: runs in the pool, 0: does not, -1: as the server says
     cdef bint has_rest
     cdef bint is_fixed

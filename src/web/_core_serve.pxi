@@ -56,7 +56,8 @@ cdef void serve_handshaking(Loop loop, Connection c, int64_t until) noexcept nog
     if result < 0:
         take_out(loop, c, CLOSE_HANDSHAKE_FAILED)
         return
-    loop.handshakes += 1
+    loop.row.counts.handshakes += 1
+    loop.row.counts.handshakes_resumed += (<Tls>c).session_resumed
     deadline_set(&loop.deadlines, &c.deadline, DEADLINE_HEAD, loop.now)
     serve_open(loop, c)         # the first request often comes with the last flight of the handshake
 
@@ -111,6 +112,7 @@ cdef void serve_lingering(Loop loop, Connection c) noexcept nogil:
 
 cdef void serve_linger_end(Loop loop, Connection c) noexcept nogil:
     """The peer did not end in time; what had made us end comes first among the reasons."""
+    loop.row.counts.timeouts[<int>TIMEOUT_LINGER] += 1
     take_out(loop, c, CLOSE_LINGER_TIMEOUT if c.reason <= CLOSE_DONE else <CloseReason>c.reason)
 
 
@@ -134,8 +136,24 @@ cdef void answer_plaintext(Loop loop, Connection c) noexcept nogil:
             or transport_step(c, TRANSPORT_LINGERING) < 0:
         take_out(loop, c, CLOSE_PLAIN_ON_TLS)
         return
+    count_handshake_failure(loop, c, CLOSE_PLAIN_ON_TLS)
     deadline_set(&loop.deadlines, &c.deadline, DEADLINE_LINGER, loop.now)
     serve_lingering(loop, c)
+
+
+cdef void count_handshake_failure(Loop loop, Connection c, CloseReason reason) noexcept nogil:
+    cdef HandshakeFault fault = FAULT_OTHER
+    if reason == CLOSE_HANDSHAKE_FAILED:
+        fault = c.handshake_fault()
+    elif reason == CLOSE_HANDSHAKE_TIMEOUT:
+        fault = FAULT_TIMEOUT
+    elif reason == CLOSE_PLAIN_ON_TLS:
+        fault = FAULT_NO_TLS
+    elif reason == CLOSE_MADE_ROOM:
+        fault = FAULT_MADE_ROOM
+    elif reason == CLOSE_STOPPED:
+        fault = FAULT_STOPPED
+    loop.row.counts.handshakes_failed[<int>fault] += 1
 
 
 cdef inline bint is_letter(char c) noexcept nogil:
@@ -172,7 +190,10 @@ cdef void take_out(Loop loop, Connection c, CloseReason reason) noexcept nogil:
         return
     c.marks |= MARK_GONE
     c.reason = <unsigned char>reason
-    loop.closed[<int>reason] += 1
+    loop.row.counts.closed[<int>reason] += 1
+    if c.transport < TRANSPORT_OPEN:
+        count_handshake_failure(loop, c, reason)
+    loop.row.gauges.transport[c.transport] -= 1
     loop.count -= 1
     deadline_clear(&loop.deadlines, &c.deadline)
     unfinished_end(&loop.sources, &c.unfinished)

@@ -20,6 +20,7 @@ cdef enum:
     TRIM_AFTER = 64             # connections that went: then their memory is given back to the system
     LATE = 250000000            # ns after its time at which a deadline tells of a slow loop, not of a slow peer
     CALL_BUDGET = 1000000       # ns of handlers before answers that are ready are sent
+    NAMED_MAX = 100             # requests that the log names when they are cut off; the others it counts
 
 cdef struct CoreLimits:
     Http1Limits http
@@ -41,13 +42,18 @@ cdef class Loop:
     cdef int pid
     cdef unsigned long thread   # who runs it, while it is running
     cdef bint is_open, embedded, running, stopping, swept, stop_asked, leave_asked, signals, server_line
+    cdef bint last_answers      # each next answer is its connection's last
+    cdef bint draining          # told to stop, it goes on for a while, and says that it is not ready
+    cdef bint stop_over         # the grace has passed
+    cdef public bint ready      # as the application says
     cdef readonly bint has_left     # what leave() asks for was done
-    cdef double stop_grace
+    cdef double stop_grace, stop_delay  # seconds; negative: not asked
+    cdef int64_t slow_after     # ns that a handler may hold the loop before the log names it; 0: any time
     cdef CoreLimits limits
     cdef Deadlines deadlines
     cdef Deadline stop_deadline
     cdef Sources sources
-    cdef int64_t now
+    cdef int64_t now, woke_at
     cdef readonly Dispatcher dispatcher
     cdef Request request        # the one that is used again and again, while nobody else holds it
     cdef list listeners
@@ -89,16 +95,17 @@ cdef class Loop:
     cdef Http1* http_pool
     cdef Http1* http_garbage    # their bodies are Python objects: given up once the GIL is held
     cdef int http_pooled
-    # counters
-    cdef uint64_t[21] closed    # CLOSE_REASON_COUNT
-    cdef uint64_t accepted_total, accept_failures, requests, refused_requests, handshakes, bytes_received, bytes_sent
+    # what is counted
+    cdef readonly Stats stats
+    cdef Row* row               # in stats: where this loop counts
 
     def __cinit__(self):
         self.poller.fd = self.poller.timer_fd = self.poller.wake_fd = -1
         self.signal_fd = -1
-        self.stop_grace = -1
+        self.stop_grace = self.stop_delay = -1
 
-    def __init__(self, Dispatcher dispatcher not None, limits, *, bint server_header=True):
+    def __init__(self, Dispatcher dispatcher not None, limits, *, bint server_header=True, Stats stats=None, int row=0,
+                 double slow_handler=0.0):
         cdef double second = 1e9
         if self.is_open:
             raise RuntimeError("the loop was made before")
@@ -107,6 +114,9 @@ cdef class Loop:
         self.pendings = set()
         self.mail = _deque()
         self.server_line = server_header
+        self.ready = True
+        self.slow_after = <int64_t>(slow_handler * second)
+        self.count_in(stats or Stats(1), row)
         self.limits.http.request_line = limits.request_line
         self.limits.http.field = limits.field
         self.limits.http.fields = limits.fields
@@ -139,6 +149,7 @@ cdef class Loop:
         if web_poller_open(&self.poller) < 0:
             raise_errno("the poller cannot be opened")
         self.is_open = True
+        self.row.gauges.loops += 1
         stamp_update(self)
 
     def __dealloc__(self):
@@ -226,11 +237,14 @@ cdef class Loop:
         finally:
             self.running = False
 
-    def stop(self, double grace=0.0):
+    def stop(self, double grace=0.0, double delay=0.0):
         """Stops accepting, ends idle connections, lets open requests finish for grace seconds, then ends those too.
-        May be called from any thread and from a handler; a later call with a shorter grace shortens it."""
+        For delay seconds before that it goes on, says that it is not ready, and each answer is its connection's last.
+        May be called from any thread and from a handler; a later call with less shortens either."""
         if self.stop_grace < 0 or grace < self.stop_grace:
             self.stop_grace = grace
+        if self.stop_delay < 0 or delay < self.stop_delay:
+            self.stop_delay = delay
         self.stop_asked = True
         self.wake()
 
@@ -258,7 +272,7 @@ cdef class Loop:
     def use_threads(self, int threads, Py_ssize_t most):
         """Starts threads for handlers that may block; past ``most`` that wait the answer is 503."""
         self.check_usable()
-        self.pool = Pool(self.dispatcher, threads, most)
+        self.pool = Pool(self.dispatcher, self, threads, most)
 
     def wake(self):
         """Makes the loop take a turn. From any thread."""
@@ -276,8 +290,10 @@ cdef class Loop:
         """Ends every connection and gives everything back. Not while it runs; closing twice is allowed."""
         if self.running:
             raise RuntimeError("the loop is running: stop() it first")
-        if self.pid != getpid():    # a forked child: what is registered is registered for its parent
+        if self.pid != getpid():    # a forked child: what is registered and counted is its parent's
             web_poller_close(&self.poller)
+            if self.is_open:
+                self.count_in(Stats(1), 0)
         loop_end_all(self, CLOSE_STOPPED)
         loop_forget_lists(self)
         loop_bury(self)
@@ -304,19 +320,23 @@ cdef class Loop:
         """Whether stop() was called and nothing is left to do."""
         return self.stopping and self.count == 0
 
-    def counters(self):
-        """What was counted since the start: requests, bytes, and why connections closed ("closed": reason ->
-        number)."""
-        closed = {name: loop_closed(self, reason) for reason, name in enumerate(CLOSE_REASONS) if reason > 0}
-        return {
-            "accepted": self.accepted_total, "accept_failures": self.accept_failures, "handshakes": self.handshakes,
-            "requests": self.requests, "refused_requests": self.refused_requests,
-            "bytes_received": self.bytes_received, "bytes_sent": self.bytes_sent,
-            "unfinished": self.sources.count, "connections": self.count,
-            "closed": closed,
-        }
+    @property
+    def requests(self):
+        """How many requests were answered by the application, in the row in which this loop counts."""
+        return 0 if self.row == NULL else self.row.counts.requests
+
+    def note_lag(self, double seconds):
+        """What else runs in this thread held the loop for so long."""
+        self.check_usable()
+        histogram_add(&self.row.counts.turns, <int64_t>(seconds * 1e9))
 
     # -- checks ------------------------------------------------------------------------------------------------------
+
+    cdef int count_in(self, Stats stats, int row) except -1:
+        stats.check_row(row)
+        self.stats = stats
+        self.row = stats.row(row)
+        return 1
 
     cdef int check_usable(self) except -1:
         if not self.is_open:
@@ -339,10 +359,6 @@ cdef class Loop:
 from collections import deque as _deque
 
 
-cdef uint64_t loop_closed(Loop loop, int reason) noexcept:
-    return loop.closed[reason]
-
-
 cdef extern from "pythread.h" nogil:
     unsigned long PyThread_get_thread_ident()
 
@@ -361,11 +377,16 @@ cdef int loop_begin_stop(Loop loop) except -1:
     if loop.leave_asked:
         loop.leave_asked = False
         adopt_accepted(loop)
-        loop.limits.requests = 1        # each next answer is its connection's last
+        loop.last_answers = True
         for listener in loop.listeners:
             listener_close(loop, listener)
         loop.has_left = True
     if loop.stop_grace < 0:
+        return 1
+    if loop.stop_delay > 0 and not loop.stopping:
+        loop.draining = loop.last_answers = True
+        loop.deadlines.duration[DEADLINE_DRAIN] = <int64_t>(loop.stop_delay * 1e9)
+        deadline_set(&loop.deadlines, &loop.stop_deadline, DEADLINE_DRAIN, loop.now)
         return 1
     loop.swept = False
     if not loop.stopping:
@@ -398,6 +419,47 @@ cdef void loop_sweep(Loop loop) noexcept nogil:
         item = following
 
 
+cdef bint loop_is_ready(Loop loop) noexcept nogil:
+    """Predicate: new requests are welcome here."""
+    return loop.ready and not (loop.draining or loop.stopping)
+
+
+cdef int loop_cut_off(Loop loop) except -1:
+    """The grace is over: what is left is named and ended."""
+    cdef Connection c
+    cdef void* item = loop.all_first
+    cdef Py_ssize_t left = 0
+    while item != NULL:
+        c = <Connection>item
+        if c.transport == TRANSPORT_OPEN and exchange_is_busy(c):
+            left += 1
+            if left <= NAMED_MAX:
+                log_cut_off(c)
+        item = c.later
+    if left > NAMED_MAX:
+        log_warning("%d more requests were cut off", left - NAMED_MAX)
+    loop_end_all(loop, CLOSE_STOPPED)
+    return 1
+
+
+cdef int log_cut_off(Connection c) except -1:
+    cdef Http1* http = c.http
+    if http.pending != NULL:
+        return log_warning("the server stops, and cuts off %s", (<Pending>http.pending).what)
+    if http.stream == STREAM_BODY:
+        return log_warning("the server stops, and cuts off a request of which not all has come: %r", c)
+    return log_warning("the server stops, and cuts off an answer that its client has not taken: %r", c)
+
+
+cdef int log_warning(str text, value) except -1:
+    """A log that fails does not keep the server from what it does."""
+    try:
+        _log.warning(text, value)
+    except Exception:
+        tell_unraisable(_current_exception())
+    return 1
+
+
 cdef void loop_end_all(Loop loop, CloseReason reason) noexcept nogil:
     while loop.all_first != NULL:
         take_out(loop, <Connection>loop.all_first, reason)
@@ -426,4 +488,6 @@ cdef void loop_free(Loop loop) noexcept:
     loop.in_arena = loop.out_arena = NULL
     sources_close(&loop.sources)
     web_poller_close(&loop.poller)
+    if loop.is_open:
+        loop.row.gauges.loops -= 1
     loop.is_open = False

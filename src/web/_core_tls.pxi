@@ -460,6 +460,26 @@ cdef class Tls(Connection):
             return CLOSE_TRUNCATED
         return CLOSE_TLS_FAILED if self.error_code != 0 else CLOSE_PEER_LEFT
 
+    cdef HandshakeFault handshake_fault(self) noexcept nogil:
+        cdef int reason = ERR_GET_REASON(self.error_code)
+        if self.truncated or self.error_code == 0:
+            return FAULT_PEER_LEFT if self.truncated or self.error_number != 0 else FAULT_OTHER
+        if ERR_GET_LIB(self.error_code) != ERR_LIB_SSL:
+            return FAULT_OTHER
+        if reason > SSL_AD_REASON_OFFSET:       # an alert of the peer's, as OpenSSL numbers those
+            return FAULT_ALERT
+        if reason == SSL_R_WRONG_VERSION_NUMBER or reason == SSL_R_HTTP_REQUEST:
+            return FAULT_NO_TLS
+        if reason == SSL_R_UNSUPPORTED_PROTOCOL:
+            return FAULT_VERSION
+        if reason == SSL_R_NO_SHARED_CIPHER:
+            return FAULT_CIPHER
+        if reason == SSL_R_NO_SUITABLE_KEY_SHARE:
+            return FAULT_GROUP
+        if reason == SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
+            return FAULT_SIGNATURE
+        return FAULT_ALPN if reason == SSL_R_NO_APPLICATION_PROTOCOL else FAULT_OTHER
+
     cdef int has_pending(self) noexcept nogil:
         return 1 if self.ssl != NULL and not self.broken and SSL_has_pending(self.ssl) == 1 else -1
 

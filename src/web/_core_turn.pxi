@@ -12,7 +12,7 @@
 cdef bint turn_needs_python(Loop loop) noexcept nogil:
     return (loop.call_first != NULL or loop.accepted_count > 0 or loop.gone_first != NULL or loop.garbage != NULL
             or loop.http_garbage != NULL or loop.signals or loop.stop_asked or loop.poller_error != 0
-            or loop.mail_waits or loop.raised is not None)
+            or loop.mail_waits or loop.stop_over or loop.raised is not None)
 
 
 cdef void turn_wait(Loop loop, int timeout_ms) noexcept nogil:
@@ -25,7 +25,7 @@ cdef void turn_wait(Loop loop, int timeout_ms) noexcept nogil:
     found = web_poller_wait(&loop.poller, events, timeout_ms)
     if found < 0:
         loop.poller_error = errno       # turn_call raises it: waiting again would only spin
-    loop.now = web_monotonic_ns()
+    loop.now = loop.woke_at = web_monotonic_ns()
     stamp_update(loop)
     loop.in_top = loop.out_top = 0
     for i in range(found):
@@ -88,16 +88,22 @@ cdef void turn_deadline(Loop loop, Deadline* due) noexcept nogil:
         loop.peak = loop.count
         web_trim_memory()
         return
+    if due.kind == DEADLINE_DRAIN:
+        loop.stop_delay = 0.0
+        loop.stop_asked = True
+        return
     if due.kind == DEADLINE_STOP:
-        loop_end_all(loop, CLOSE_STOPPED)
+        loop.stop_over = True           # turn_call cuts off what is left, and names it
         return
     if due.kind == DEADLINE_RATE:
         exchange_check_rate(loop, <Connection>due.owner, loop.now - due.at > LATE)
     elif due.kind == DEADLINE_HANDSHAKE:
+        loop.row.counts.timeouts[<int>TIMEOUT_HANDSHAKE] += 1
         take_out(loop, <Connection>due.owner, CLOSE_HANDSHAKE_TIMEOUT)
     elif due.kind == DEADLINE_HEAD:
         exchange_head_late(loop, <Connection>due.owner)
     elif due.kind == DEADLINE_IDLE:
+        loop.row.counts.timeouts[<int>TIMEOUT_IDLE] += 1
         transport_end(loop, <Connection>due.owner, CLOSE_IDLE_TIMEOUT)
     else:
         serve_linger_end(loop, <Connection>due.owner)
@@ -153,16 +159,18 @@ cdef int turn_call(Loop loop) except -1:
             loop_queue_answered(loop, <Connection>item)
             if not (<Connection>item).marks & MARK_GONE:
                 raised = call_exchange(loop, <Connection>item, raised)
-            loop.now = web_monotonic_ns()       # what is set from here on does not count from before a slow handler
             if loop.call_first != NULL and loop.now > until:
                 with nogil:     # handlers are slow: what is answered does not wait for the rest of them
-                    turn_finish(loop)
+                    turn_send(loop)
                 until = loop.now + CALL_BUDGET
+    if loop.stop_over:
+        loop.stop_over = False
+        loop_cut_off(loop)
     if loop.garbage != NULL or loop.http_garbage != NULL or loop.gone_first != NULL:
         loop_bury(loop)
     if raised is not None:
         with nogil:
-            turn_finish(loop)
+            turn_send(loop)
         raise raised
     return 1
 
@@ -186,7 +194,14 @@ cdef object call_signal_handlers():
 
 
 cdef void turn_finish(Loop loop) noexcept nogil:
-    """Sends the answers of this turn and settles the connections that were called."""
+    """The end of a turn."""
+    turn_send(loop)
+    loop.row.gauges.unfinished = loop.sources.count
+    histogram_add(&loop.row.counts.turns, web_monotonic_ns() - loop.woke_at)
+
+
+cdef void turn_send(Loop loop) noexcept nogil:
+    """Sends the answers of this turn so far and settles the connections that were called."""
     cdef void* item
     while loop.answered_first != NULL:
         item = loop.answered_first

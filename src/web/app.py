@@ -63,6 +63,7 @@ class ServeOptions(TypedDict, total=False):
     workers: int | Literal["auto"] | Workers | None
     user: str | int | None
     group: str | int | None
+    slow_handler: float
 
 
 class App:

@@ -14,7 +14,7 @@ __all__ = ["CERTIFICATES", "LEAVE", "READY", "RELOAD", "RETIRE", "STOP", "Channe
 READY = b"R"  # worker: it answers requests
 RETIRE = b"M"  # worker: it wants to be replaced; the content says why
 RELOAD = b"C"  # worker: certificates are to be read anew, everywhere
-STOP = b"S"  # either: the server is to stop within so many seconds (text)
+STOP = b"S"  # either: the server is to stop: the grace and, before it, the delay, in seconds (text)
 LEAVE = b"L"  # master: somebody else accepts from now on; finish, and end
 CERTIFICATES = b"P"  # master: texts of all certificates and keys, as join() puts them together
 

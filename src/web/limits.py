@@ -46,6 +46,8 @@ class Limits:
     - ``idle_timeout`` between two requests of one connection: closed silently
     - ``linger_timeout`` for the peer to read the last answer before the connection is closed for good (RFC 9112 9.6)
     - ``shutdown_grace`` for open requests to finish when the server stops
+    - ``shutdown_delay`` before that, after SIGTERM: it goes on, and ``readyz()`` says that it is not ready, until
+      balancers have seen that
 
     Rates, in bytes per second, looked at each second and only while bytes are owed; 0 turns one off:
 
@@ -79,6 +81,7 @@ class Limits:
     handshakes: int = 1_024
     requests_per_connection: int = 0
     shutdown_grace: float = 10.0
+    shutdown_delay: float = 0.0
     blocking_queue: int = 1_000
     out_buffer: int = 1 * _MIB
 
@@ -105,6 +108,6 @@ def _check_whole(name: str, value: object, least: int, most: int) -> None:
 def _check_seconds(name: str, value: object) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or math.isnan(value):
         raise ValueError(f"Limits({name}={value!r}): a number of seconds is needed")
-    least = 0.0 if name == "shutdown_grace" else 0.001
+    least = 0.0 if name.startswith("shutdown_") else 0.001
     if not least <= value <= _SECONDS_MAX:
         raise ValueError(f"Limits({name}={value}): give {least:g} to {_SECONDS_MAX:g} seconds")

@@ -29,7 +29,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from web._core import TlsError
+from web._core import Stats, TlsError
 from web.channel import CERTIFICATES, LEAVE, READY, RELOAD, RETIRE, STOP, Channel, join
 from web.errors import WebError
 from web.listeners import Listeners
@@ -39,7 +39,7 @@ from web.upgrade import Predecessor, Successor
 from web.worker import Seat, live
 from web.worker_options import Workers
 
-__all__ = ["BOOT_FAILURE", "Master"]
+__all__ = ["BOOT_FAILURE", "Master", "rows_for"]
 
 _log = logging.getLogger("web")
 
@@ -54,12 +54,18 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal
 STARTING, STEADY, LEAVING = "starting", "ready", "leaving"
 
 
+def rows_for(workers: int) -> int:
+    """How many rows of Stats so many workers need, with those that come and those that leave meanwhile, and row 0."""
+    return 1 + 4 * workers + 16
+
+
 class Worker:
     """A child process, as its master knows it. It owns the master's end of the channel."""
 
-    def __init__(self, pid: int, slot: Slot, channel: Channel) -> None:
+    def __init__(self, pid: int, slot: Slot, row: int, channel: Channel) -> None:
         self.pid = pid
         self.slot = slot
+        self.row = row
         self.channel = channel
         self.state = STARTING
         self.began = time.monotonic()
@@ -108,7 +114,8 @@ class Slot:
 class Master:
     """Runs ``work(seat)`` in ``options.number`` processes. ``listeners`` are open, and stay the caller's to close.
 
-    ``grace``: seconds in which a worker ends that was told to stop. ``announce(workers)`` is called once, when all are
+    ``stats``: has a row for each worker (``rows_for()``). ``grace``: seconds in which a worker ends that was told to
+    stop; ``delay``: seconds before that in which it goes on, after SIGTERM. ``announce(workers)`` is called once, when all are
     ready for the first time. ``predecessor``: the master whose place this one takes.
     """
 
@@ -118,20 +125,23 @@ class Master:
         options: Workers,
         work: Callable[[Seat], None],
         *,
+        stats: Stats,
         grace: float,
+        delay: float,
         announce: Callable[[int], None],
         predecessor: Predecessor | None = None,
     ) -> None:
         self._listeners = listeners
         self._options = options
         self._work = work
+        self._stats = stats
         self._grace = grace
+        self._delay = delay
         self._announce = announce
         self._predecessor = predecessor
         self._successor: Successor | None = None
         self._notifier = Notifier()
         self._alive_at = 0.0
-        # Whatever workers are to share (counters in shared memory) is made here, one of each slot.
         self._slots = [Slot(number) for number in range(options.number)]
         self._workers: dict[int, Worker] = {}
         self._to_renew: deque[Slot] = deque()  # what is left of a reload; the first is under way
@@ -146,7 +156,7 @@ class Master:
         self._wake_reading, self._wake_writing = socket.socketpair()
         self._wake_reading.setblocking(False)
         self._wake_writing.setblocking(False)
-        self._stop_asked: float | None = None
+        self._stop_asked: tuple[float, float] | None = None
 
     # -- the life of it -----------------------------------------------------------------------------------------------
 
@@ -173,9 +183,10 @@ class Master:
         if self._exit_code:
             raise SystemExit(self._exit_code)
 
-    def stop(self, grace: float) -> None:
-        """Stops workers within so many seconds. From a signal handler, and from any thread."""
-        self._stop_asked = grace
+    def stop(self, grace: float, delay: float = 0.0) -> None:
+        """Stops workers after ``delay`` seconds, and within ``grace`` more. From a signal handler, and from any
+        thread."""
+        self._stop_asked = grace, delay
         with suppress(BlockingIOError):
             self._wake_writing.send(b"\0")
 
@@ -212,11 +223,14 @@ class Master:
     def _on_wake(self) -> None:
         numbers = self._wake_reading.recv(4096)
         if self._stop_asked is not None:
-            grace, self._stop_asked = self._stop_asked, None
-            self._stop_workers(grace)
+            times, self._stop_asked = self._stop_asked, None
+            self._stop_workers(*times)
         for number in numbers:
             if number in (signal.SIGTERM, signal.SIGINT):
-                self._stop_workers(0.0 if self._signalled else self._grace)
+                if self._signalled:
+                    self._stop_workers(0.0)
+                else:
+                    self._stop_workers(self._grace, self._delay if number == signal.SIGTERM else 0.0)
                 self._signalled = True
             elif number == signal.SIGHUP:
                 self._reload()
@@ -241,7 +255,7 @@ class Master:
             elif kind == RELOAD and not self._stopping:
                 self._renew_certificates()
             elif kind == STOP:
-                self._stop_workers(float(content))
+                self._stop_workers(*map(float, content.split()))
 
     def _on_ready(self, worker: Worker) -> None:
         if worker.state != STARTING:
@@ -302,6 +316,7 @@ class Master:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # closed, or a full disk
                 stream.flush()  # else the worker would write it once more
+        row = self._stats.take_row()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the worker has handlers of its own
         try:
             ours, theirs = Channel.pair()
@@ -313,6 +328,7 @@ class Master:
                 raise
         except OSError as error:  # no memory, no process or no file descriptor to be had
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            self._give_back(row)
             _log.error("worker %d cannot be forked (%s); again in %.1f s", slot.number, error.strerror, slot.back_off())
             self._count_boot_failure()
             return
@@ -320,15 +336,22 @@ class Master:
             code = 1
             try:
                 self._forget(ours)
-                within = min(_LEAVE_WITHIN, self._grace)
-                code = live(Seat(slot.number, len(self._slots), theirs, self._options, within), self._work, _SIGNALS)
+                code = live(self._seat(slot, row, theirs), self._work, _SIGNALS)
             finally:
                 os._exit(code)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
-        worker = slot.coming = self._workers[pid] = Worker(pid, slot, ours)
+        worker = slot.coming = self._workers[pid] = Worker(pid, slot, row, ours)
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._on_message(worker))
         _log.info("%s begins", worker)
+
+    def _seat(self, slot: Slot, row: int, channel: Channel) -> Seat:
+        leave_within = min(_LEAVE_WITHIN, self._grace)
+        return Seat(slot.number, len(self._slots), row, channel, self._options, leave_within)
+
+    def _give_back(self, row: int) -> None:
+        if row >= 0:
+            self._stats.give_back_row(row)
 
     def _forget(self, channel: Channel) -> None:
         """In a worker: closes its copies of what only the master uses."""
@@ -350,6 +373,7 @@ class Master:
 
     def _on_end(self, worker: Worker, code: int) -> None:
         del self._workers[worker.pid]
+        self._give_back(worker.row)
         if worker.channel.fileno() >= 0:
             self._selector.unregister(worker.channel)
             worker.channel.close()
@@ -387,14 +411,14 @@ class Master:
 
     # -- stopping -----------------------------------------------------------------------------------------------------
 
-    def _stop_workers(self, grace: float) -> None:
+    def _stop_workers(self, grace: float, delay: float = 0.0) -> None:
         """They hold the last copies of the sockets then, and take what waits in them before they end. Not by signals:
         systemd may send one to every process of a service, and two would mean: at once."""
         self._begin_stop()
         for worker in self._workers.values():
             worker.state = LEAVING
-            worker.kill_at = time.monotonic() + grace + _KILL_AFTER
-            worker.tell(STOP, str(grace).encode())
+            worker.kill_at = time.monotonic() + delay + grace + _KILL_AFTER
+            worker.tell(STOP, f"{grace} {delay}".encode())
 
     def _begin_stop(self) -> None:
         if self._stopping:

@@ -30,6 +30,9 @@ _log = logging.getLogger("web")
 # Seconds for Tasks to end after they were cancelled. One that goes on all the same is named and left behind.
 _CANCEL_PATIENCE = 0.5
 
+# Seconds between two looks at how late this thread is: what async handlers do the loop cannot see.
+_LAG_PERIOD = 1.0
+
 
 def check_event_loop(name: str) -> None:
     """ValueError, or WebError where it is not installed, unless it is an event loop that servers can run in."""
@@ -99,13 +102,22 @@ async def run_inside(app: App, core: Loop, ready: Callable[[], None], grace: Cal
         if core.finished and not finished.done():
             finished.set_result(None)
 
+    def look(due: float) -> None:
+        nonlocal lag
+        now = event_loop.time()
+        core.note_lag(max(0.0, now - due))
+        lag = event_loop.call_at(now + _LAG_PERIOD, look, now + _LAG_PERIOD)
+
     fd = core.fileno()
     event_loop.add_reader(fd, turn)
+    began = event_loop.time()
+    lag = event_loop.call_at(began + _LAG_PERIOD, look, began + _LAG_PERIOD)
     try:
         ready()
         await finished
         await _finish_tasks(core, grace())
     finally:
+        lag.cancel()
         event_loop.remove_reader(fd)
         await _end_tasks(core)
         for stop in reversed(app._on_stop):

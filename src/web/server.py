@@ -26,16 +26,17 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from types import FrameType
-from typing import Any, Literal
+from typing import Literal, cast
 
-from web._core import Connection, Loop, TlsContext, TlsError
+from web._core import Connection, Loop, Stats, TlsContext, TlsError
 from web.app import App
 from web.channel import RELOAD, STOP
 from web.errors import WebError
 from web.limits import Limits
 from web.listeners import Listeners
+from web.metrics import Counters
 from web.privileges import identity
-from web.processes import Master
+from web.processes import Master, rows_for
 from web.running import check_event_loop, needs_asyncio, run_alone, run_in_asyncio, run_inside
 from web.signals import hear_signals
 from web.sockets import Address
@@ -66,6 +67,7 @@ class Server:
     ``loop``: "asyncio" or "uvloop", for async handlers; without any, neither is imported.
     ``workers``: in how many processes run() serves: a number, "auto" (one for each CPU) or a ``web.workers(...)``; it
     wins over that form in the App. 0: in this process alone.
+    ``slow_handler``: seconds for which a handler may hold the event loop before the log names it, once; 0: any time.
     ``user``, ``group``: names or numbers; whom the process, or each worker, becomes once ports are bound and keys read.
     """
 
@@ -85,6 +87,7 @@ class Server:
         workers: int | Literal["auto"] | Workers | None = None,
         user: str | int | None = None,
         group: str | int | None = None,
+        slow_handler: float = 0.25,
     ) -> None:
         if not isinstance(app, App):
             raise TypeError(f"Server(app, ...): an App is needed, not {type(app).__name__}; defserver() takes forms")
@@ -95,6 +98,8 @@ class Server:
                 raise TypeError(f"{name}: True or False is needed, not {type(option).__name__}")
         if type(threads) is not int or not 0 <= threads <= _THREADS_MAX:
             raise ValueError(f"threads={threads!r}: give 0 to {_THREADS_MAX}")
+        if not 0 <= slow_handler <= 1e6:
+            raise ValueError(f"slow_handler={slow_handler!r}: give 0 to 1e6 seconds")
         check_event_loop(loop)
         self.app = app
         self.limits = limits or Limits()
@@ -102,11 +107,14 @@ class Server:
         self.threads = threads
         self._event_loop = loop
         self._server_header = server_header
+        self._slow_handler = slow_handler
         self._workers_option = workers if workers is None or isinstance(workers, Workers) else Workers(workers)
         self._user = user
         self._group = group
         self._listeners = Listeners()
         self._loop: Loop | None = None
+        self._stats = Stats(1)  # of the last time that it was opened
+        self._ready = True
         self._needs_asyncio = False  # of that loop
         self._master: Master | None = None  # while run() serves with workers
         self._seat: Seat | None = None  # in a worker
@@ -141,6 +149,7 @@ class Server:
         self._pid = os.getpid()
         with_workers = self._workers.number > 0
         try:
+            self._stats = Stats(rows_for(self._workers.number))
             loop = None if with_workers else self._make_loop()
             self._listeners.open(
                 balanced=with_workers, owner=identity(self._user, self._group), predecessor=Predecessor.find()
@@ -155,19 +164,28 @@ class Server:
     def _workers(self) -> Workers:
         return self._workers_option or self.app._workers or Workers(0)
 
-    def _attach(self, slot: int = 0, slots: int = 1) -> Loop:
+    def _attach(self, slot: int = 0, slots: int = 1, row: int = 0) -> Loop:
         """Makes the loop and gives it the listening sockets, or those of one slot."""
-        loop = self._make_loop()
+        loop = self._make_loop(row)
         self._listeners.give(loop, slot, slots)
         return loop
 
-    def _make_loop(self) -> Loop:
+    def _make_loop(self, row: int = 0) -> Loop:
+        """``row``: of the Stats; -1: there was none left, and what it counts is not seen."""
         _never_run.pop(self, None)
         self._pid = os.getpid()
         room = _raise_fd_limit() - _RESERVED_FDS
         limits = replace(self.limits, connections=max(1, min(self.limits.connections, room)))
         dispatcher = self.app._compile(dev=self.dev, threads=self.threads > 0)
-        self._loop = Loop(dispatcher, limits, server_header=self._server_header)
+        self._loop = Loop(
+            dispatcher,
+            limits,
+            server_header=self._server_header,
+            stats=self._stats if row >= 0 else Stats(1),
+            row=max(0, row),
+            slow_handler=self._slow_handler,
+        )
+        self._loop.ready = self._ready
         self._needs_asyncio = needs_asyncio(self.app, self._loop)
         if dispatcher.needs_threads:
             self._loop.use_threads(self.threads or _default_threads(), self.limits.blocking_queue)
@@ -177,7 +195,8 @@ class Server:
 
     def run(self) -> None:
         """Opens the server where it is not open yet, and serves until SIGINT or SIGTERM (in the main thread) or stop():
-        open requests finish within ``Limits.shutdown_grace`` seconds, a second signal ends them at once. SIGHUP and
+        open requests finish within ``Limits.shutdown_grace`` seconds, a second signal ends them at once. After SIGTERM it
+        goes on for ``Limits.shutdown_delay`` seconds before that. SIGHUP and
         SIGUSR1 reload certificates; with workers SIGHUP also replaces each worker, and SIGUSR2 the whole program.
 
         WebError: with workers, where other threads run already. SystemExit(3): no worker can be started.
@@ -210,7 +229,9 @@ class Server:
             self._listeners,
             workers,
             self._work,
+            stats=self._stats,
             grace=self.limits.shutdown_grace,
+            delay=self.limits.shutdown_delay,
             announce=self._announce,
             predecessor=Predecessor.find(),
         )
@@ -224,7 +245,7 @@ class Server:
         """What a worker runs, in its own process."""
         self._master, self._seat = None, seat
         self._listeners.disown_files()
-        loop = self._attach(seat.slot, seat.slots)
+        loop = self._attach(seat.slot, seat.slots, seat.row)
         Attendant(seat, loop, self._listeners, self._stop_here).start()
         self._serve(seat.ready, (signal.SIGTERM,))
 
@@ -322,26 +343,31 @@ class Server:
         _running.discard(self)
         self.close()
 
-    def stop(self, grace: float | None = None) -> None:
+    def stop(self, grace: float | None = None, delay: float = 0.0) -> None:
         """Stops accepting, lets open requests finish for ``grace`` seconds (``Limits.shutdown_grace``), then ends the
-        rest. From any thread, from a handler (it stops all workers), and when nothing runs. Returns at once; run()
-        returns when it is done."""
-        seconds = self.limits.shutdown_grace if grace is None else grace
-        if not 0 <= seconds <= 1e6:
-            raise ValueError(f"stop(grace={seconds}): give 0 to 1e6 seconds")
-        if self._master is not None:
-            self._master.stop(seconds)
-        elif self._seat is not None:
-            self._seat.ask(STOP, str(seconds).encode())
-        else:
-            self._stop_here(seconds)
+        rest and names it in the log. From any thread, from a handler (it stops all workers), and when nothing runs.
+        Returns at once; run() returns when it is done.
 
-    def _stop_here(self, grace: float | None = None) -> None:
+        ``delay``: for so many seconds before that it serves as ever, but says that it is not ready (``readyz()``), and
+        ends each connection after its next answer.
+        """
+        seconds = self.limits.shutdown_grace if grace is None else grace
+        for name, value in (("grace", seconds), ("delay", delay)):
+            if not 0 <= value <= 1e6:
+                raise ValueError(f"stop({name}={value}): give 0 to 1e6 seconds")
+        if self._master is not None:
+            self._master.stop(seconds, delay)
+        elif self._seat is not None:
+            self._seat.ask(STOP, f"{seconds} {delay}".encode())
+        else:
+            self._stop_here(seconds, delay)
+
+    def _stop_here(self, grace: float | None = None, delay: float = 0.0) -> None:
         """stop() of this process alone, without the master's knowledge."""
         seconds = self.limits.shutdown_grace if grace is None else grace
         if self._loop is not None and self._pid == os.getpid():
-            self._stop_until = time.monotonic() + seconds
-            self._loop.stop(seconds)
+            self._stop_until = time.monotonic() + delay + seconds
+            self._loop.stop(seconds, delay)
 
     def close(self) -> None:
         """Ends every connection and gives the ports back. Not while it runs: stop() it first. Twice is allowed."""
@@ -372,9 +398,12 @@ class Server:
         """Signals stop the loop and, where a notifier is told, reload certificates."""
         asked = False
 
-        def stop() -> None:
+        def stop(delay: float) -> None:
             nonlocal asked
-            self._stop_here(0.0 if asked else None)
+            if asked:
+                self._stop_here(0.0)
+            else:
+                self._stop_here(delay=delay)
             asked = True
             if notifier is not None:
                 notifier.stopping()
@@ -389,7 +418,10 @@ class Server:
                 _log.error("certificates are not reloaded, the old ones stay: %s", error)
             notifier.ready("certificates are reloaded")
 
-        actions: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(stops, stop)
+        delays = {signal.SIGTERM: self.limits.shutdown_delay}
+        actions: dict[signal.Signals, Callable[[], None]] = {
+            number: partial(stop, delays.get(number, 0.0)) for number in stops
+        }
         if notifier is not None and self._listeners.contexts:  # else they end the process, as they always do
             actions |= dict.fromkeys((signal.SIGHUP, signal.SIGUSR1), reload)
         return hear_signals(loop, actions)
@@ -447,9 +479,24 @@ class Server:
         """How many connections are served at this moment."""
         return 0 if self._loop is None else self._loop.connections
 
-    def counters(self) -> dict[str, Any]:
-        """What was counted since the server was opened: requests, bytes, and why connections closed."""
-        return {} if self._loop is None else self._loop.counters()
+    @property
+    def ready(self) -> bool:
+        """Whether the application welcomes requests: False makes ``readyz()`` say 503, and changes nothing else. In a
+        worker it is that worker's own."""
+        return self._ready
+
+    @ready.setter
+    def ready(self, yes: bool) -> None:
+        if not isinstance(yes, bool):
+            raise TypeError(f"server.ready: True or False is needed, not {type(yes).__name__}")
+        self._ready = yes
+        if self._loop is not None:
+            self._loop.ready = yes
+
+    def stats(self) -> Counters:
+        """What was counted since the server was opened, by all workers together: see ``web.metrics.Counters``. From any
+        thread."""
+        return cast(Counters, self._stats.snapshot())
 
     def __repr__(self) -> str:
         where = ", ".join(f"{place.address.host}:{place.address.port}" for place in self._listeners.places)

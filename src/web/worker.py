@@ -43,15 +43,16 @@ _LOOK_LEAVING = 0.05
 class StopsHere(Protocol):
     """How the attendant ends its process's share of the server."""
 
-    def __call__(self, grace: float | None = None) -> None: ...
+    def __call__(self, grace: float | None = None, delay: float = 0.0) -> None: ...
 
 
 @dataclass(frozen=True)
 class Seat:
-    """What a worker is given: its slot, of how many, the channel to its master, and its bounds."""
+    """What a worker is given: its slot, of how many, where it counts, the channel to its master, and its bounds."""
 
     slot: int
     slots: int
+    row: int  # of the server's Stats
     channel: Channel
     options: Workers
     leave_within: float  # seconds that idle connections are kept once somebody else accepts
@@ -149,7 +150,7 @@ class Attendant:
                 self._leaves_until = time.monotonic() + self._seat.leave_within
                 self._loop.leave()
             elif kind == STOP:
-                self._stop(float(content))
+                self._stop(*map(float, content.split()))
             elif kind == CERTIFICATES:
                 self._renew(split(content))
 
@@ -170,7 +171,7 @@ class Attendant:
 
     def _check_bounds(self) -> None:
         options = self._seat.options
-        requests = self._loop.counters()["requests"] if options.max_requests else 0
+        requests = self._loop.requests
         memory = resident_bytes() if options.max_memory else 0
         if options.max_requests and requests >= self._max_requests:
             reason = f"it answered {requests} requests"

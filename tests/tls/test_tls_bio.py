@@ -284,7 +284,7 @@ def test_key_updates_do_not_move_the_idle_time(files: Files) -> None:
         for _ in range(STEPS):
             select.select([client.sock], [], [], 0.02)
             client.update_keys(NOT_REQUESTED)
-            if server.counters()["closed"]["idle_timeout"]:
+            if server.stats()["closed"]["idle_timeout"]:
                 break
         else:
             raise AssertionError("it may be idle for ever")

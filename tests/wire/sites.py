@@ -50,10 +50,10 @@ class Site:
         return peer if self.certificate is None else TlsPeer(peer.sock, self.certificate.client)
 
     def counter(self, name: str) -> int:
-        return int(self.server.counters()[name])
+        return int(self.server.stats()[name])  # type: ignore[literal-required]
 
     def closed(self, reason: str) -> int:
-        return int(self.server.counters()["closed"][reason])
+        return int(self.server.stats()["closed"][reason])
 
     def await_closed(self, reason: str, count: int = 1) -> None:
         """The reason is counted when the fd is closed: that may be after the client saw the end."""
@@ -113,7 +113,7 @@ class Embedded:
             self.settle()
 
     def closed(self, reason: str) -> int:
-        return int(self.server.counters()["closed"][reason])
+        return int(self.server.stats()["closed"][reason])
 
 
 @dataclass

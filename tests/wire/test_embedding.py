@@ -169,7 +169,7 @@ def test_a_selector_of_another_loop(embed: Embed) -> None:
             for key, _ in ready:
                 key.data.run_once(0)
         for site, peer in zip(sites, (first, second), strict=True):
-            assert site.server.counters()["requests"] == 70
+            assert site.server.stats()["requests"] == 70
             assert [peer.answer().body for _ in range(70)] == [str(i).encode() for i in range(70)]
 
 

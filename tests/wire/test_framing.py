@@ -171,4 +171,4 @@ def test_what_is_refused_is_counted(serve: Serve, hits: Hits) -> None:
         assert_refused(peer, status)
         peer.close()
     site.await_closed("bad_request", 2)
-    assert site.counter("refused_requests") == 2
+    assert site.counter("requests_refused") == 2

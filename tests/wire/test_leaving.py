@@ -146,7 +146,7 @@ with server.running() as site:
             pass
         while line == "free\\n" and hogged:
             os.close(hogged.pop())
-        print(time.process_time(), site.counters()["accept_failures"], flush=True)
+        print(time.process_time(), site.stats()["accept_failures"], flush=True)
 """
 
 

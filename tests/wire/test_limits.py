@@ -105,7 +105,7 @@ def status_of_endless(site: Site, opening: bytes, more: bytes) -> int:
     peer.send(opening)
     piece = more * (4096 // len(more))
     for _ in range(2000):  # far past any limit, far from for ever
-        if peer.buffer or site.counter("refused_requests"):
+        if peer.buffer or site.counter("requests_refused"):
             break
         peer.send_raw(peer.sealed(piece) if isinstance(peer, TlsPeer) else piece)
     else:
