@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 
 import web
 from web import hotpath
+from web.metrics import Counters
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src/web"
@@ -236,14 +237,17 @@ def close_reasons() -> dict[str, int]:
 
 def test_counters_table() -> None:
     page = ROOT / "docs/reference/errors.md"
-    tables = rows(section(page, "## Why connections close"))
-    named = [name for row in tables for name in codes(row[0])]
-    server = web.Server(web.App(), "127.0.0.1", 0)
-    server.open()
-    counters = server.stats()
-    server.close()
-    assert named == [*(name for name in named if name in counters), *counters["closed"]]
-    assert set(counters) <= set(named)
+    named = [name for row in rows(section(page, "## What is counted")) for name in codes(row[0])]
+    assert sorted(named) == sorted(web.Server(web.App(), "127.0.0.1", 0).stats())
+    assert set(Counters.__annotations__) == set(named)
+    assert [name for row in rows(section(page, "## Why connections close")) for name in codes(row[0])] == [
+        *close_reasons()
+    ]
+
+
+def test_reasons_of_failed_handshakes_are_listed() -> None:
+    text = section(ROOT / "docs/reference/errors.md", "## What is counted").partition("Handshakes fail for:")[2]
+    assert codes(text) == [*web.Server(web.App(), "127.0.0.1", 0).stats()["handshakes_failed"]]
 
 
 def test_exceptions_table() -> None:

@@ -13,7 +13,8 @@ def test_defaults_are_on() -> None:
     assert (limits.request_line, limits.field, limits.fields, limits.field_count) == (8192, 8192, 32768, 100)
     assert (limits.body, limits.out_buffer) == (1 << 20, 1 << 20)
     assert (limits.connections, limits.handshakes) == (10_000, 1024)
-    assert all(getattr(limits, field.name) for field in fields(limits) if field.name != "requests_per_connection")
+    off = {field.name for field in fields(limits) if not getattr(limits, field.name)}
+    assert off == {"requests_per_connection", "shutdown_delay"}
 
 
 def test_is_frozen_and_keyword_only() -> None:

@@ -127,9 +127,7 @@ def test_a_full_server_adopts_nobody_and_closes_what_it_was_given() -> None:
     server = make(web.POST("/", hello), connections=1)
     with adopted(server) as peer:
         peer.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1")
-        turns_until(
-            server, lambda: server.stats()["unfinished"] == 0
-        )  # in the middle of a body: it cannot make room
+        turns_until(server, lambda: server.stats()["unfinished"] == 0)  # in the middle of a body: it cannot make room
         ours, theirs = socket.socketpair()
         with theirs:
             theirs.settimeout(PATIENCE)

@@ -13,7 +13,7 @@ cdef enum:
     DEADLINE_PAUSE = 5          # a listener that ran out of fds tries again
     DEADLINE_STOP = 6           # the server stops: what is left is aborted
     DEADLINE_TRIM = 7           # a wave of connections, or of large bodies, has passed: memory goes back to the system
-    DEADLINE_DRAIN = 8          # the server was told to stop, and goes on until balancers have seen that it is not ready
+    DEADLINE_DRAIN = 8          # the server is to stop, and goes on until balancers have seen that it is not ready
     DEADLINE_KINDS = 9
     DEADLINE_NONE = 255
 

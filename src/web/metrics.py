@@ -30,7 +30,7 @@ class Histogram(TypedDict):
 
 
 class Counters(TypedDict):
-    """What ``Server.stats()`` gives. Numbers of things count from the start; those marked with (now) are of the moment."""
+    """What ``Server.stats()`` gives. Numbers count from the start; those marked with (now) are of the moment."""
 
     processes: int
     """(now) Event loops that serve: one, or one for each worker."""
@@ -83,8 +83,8 @@ class Counters(TypedDict):
 
 
 def metrics(pattern: str = "/metrics") -> Route:
-    """Answer GET with the server's counters in Prometheus' text format 0.0.4. A route like others: hooks see it, and can
-    guard it; it runs on the event loop, whatever ``threads`` says."""
+    """Answer GET with the server's counters in Prometheus' text format 0.0.4. A route like others: hooks see it, and
+    can guard it; it runs on the event loop, whatever ``threads`` says."""
     return Route(("GET",), pattern, _answer_metrics, blocking=False)
 
 

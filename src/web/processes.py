@@ -115,8 +115,8 @@ class Master:
     """Runs ``work(seat)`` in ``options.number`` processes. ``listeners`` are open, and stay the caller's to close.
 
     ``stats``: has a row for each worker (``rows_for()``). ``grace``: seconds in which a worker ends that was told to
-    stop; ``delay``: seconds before that in which it goes on, after SIGTERM. ``announce(workers)`` is called once, when all are
-    ready for the first time. ``predecessor``: the master whose place this one takes.
+    stop; ``delay``: seconds before that in which it goes on, after SIGTERM. ``announce(workers)`` is called once, when
+    all are ready for the first time. ``predecessor``: the master whose place this one takes.
     """
 
     def __init__(

@@ -195,9 +195,9 @@ class Server:
 
     def run(self) -> None:
         """Opens the server where it is not open yet, and serves until SIGINT or SIGTERM (in the main thread) or stop():
-        open requests finish within ``Limits.shutdown_grace`` seconds, a second signal ends them at once. After SIGTERM it
-        goes on for ``Limits.shutdown_delay`` seconds before that. SIGHUP and
-        SIGUSR1 reload certificates; with workers SIGHUP also replaces each worker, and SIGUSR2 the whole program.
+        open requests finish within ``Limits.shutdown_grace`` seconds, a second signal ends them at once. After SIGTERM
+        it goes on for ``Limits.shutdown_delay`` seconds before that. SIGHUP and SIGUSR1 reload certificates; with
+        workers SIGHUP also replaces each worker, and SIGUSR2 the whole program.
 
         WebError: with workers, where other threads run already. SystemExit(3): no worker can be started.
         """
