@@ -18,6 +18,17 @@ cdef extern from "Python.h":
 
 
 cdef int exchange_call(Loop loop, Connection c) except -1:
+    """Answers the READY request and those behind it, and counts how long they waited."""
+    # Those behind it were read with it: they have waited as long. Answers leave when all of them are there.
+    cdef int64_t ready_at = c.http.ready_at if c.http.stream == STREAM_READY else loop.now
+    cdef uint64_t before = loop.row.counts.requests
+    exchange_call_all(loop, c)
+    loop.now = web_monotonic_ns()       # what is set from here on does not count from before a slow handler
+    histogram_add(&loop.row.counts.latency, loop.now - ready_at, loop.row.counts.requests - before)
+    return 1
+
+
+cdef int exchange_call_all(Loop loop, Connection c) except -1:
     """Answers the READY request, and those that lie whole behind it in the input: parsed here, because giving the GIL
     up and taking it again costs more than parsing. Makes the object for which a body waits."""
     cdef Http1* http = c.http
@@ -53,7 +64,7 @@ cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
     cdef const char* head = http.head_copy
     cdef Mode mode
     cdef int result
-    cdef int64_t called_at = loop.now
+    cdef int64_t called_at = web_coarse_ns()
     if request is None:
         request = Request.__new__(Request)
     else:
@@ -93,17 +104,16 @@ cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
         return WEB_FAILED
     request_part(loop, request)
     note_time(loop, endpoint, called_at)
-    histogram_add(&loop.row.counts.latency, loop.now - http.ready_at)
     request_free(http)
     stream_step(loop, http, STREAM_HEAD)
     return result
 
 
 cdef inline void note_time(Loop loop, Endpoint endpoint, int64_t called_at) noexcept:
-    """The application was called: what is set from here on does not count from before a slow handler."""
-    loop.now = web_monotonic_ns()
-    if loop.slow_after > 0 and loop.now - called_at > loop.slow_after:
-        tell_slow(loop, endpoint, loop.now - called_at)
+    """The application was called; did it hold the loop? The coarse clock tells well enough."""
+    cdef int64_t span = web_coarse_ns() - called_at
+    if loop.slow_after > 0 and span > loop.slow_after:
+        tell_slow(loop, endpoint, span)
 
 
 cdef void tell_slow(Loop loop, Endpoint endpoint, int64_t span) noexcept:

@@ -196,7 +196,7 @@ cdef int pending_answer(Loop loop, Pending pending) except -1:
     if result < 0:
         take_out(loop, c, CLOSE_HANDLER)
         return 1
-    histogram_add(&loop.row.counts.latency, loop.now - http.ready_at)
+    histogram_add(&loop.row.counts.latency, loop.now - http.ready_at, 1)
     request_free(http)
     stream_step(loop, http, STREAM_HEAD)
     loop_queue_answered(loop, c)

@@ -16,6 +16,7 @@ cdef extern from "conn_helpers.h" nogil:
     void web_close_fd(int* slot)
     void web_trim_memory()
     int64_t web_monotonic_ns()
+    int64_t web_coarse_ns()
     int64_t web_unix_seconds()
     int web_prepare_fd(int fd)
     void web_no_delay(int fd, const web_address* peer)

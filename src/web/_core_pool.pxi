@@ -16,7 +16,7 @@ from threading import Thread as _Thread
 
 @cython.final
 cdef class Pool:
-    """``Pool(dispatcher, loop, threads, most)``: handlers that may block run here; past ``most`` that wait it is full."""
+    """``Pool(dispatcher, loop, threads, most)``: handlers that may block run here; ``most``: how many may wait."""
     cdef object queue
     cdef readonly list threads
     cdef readonly Py_ssize_t waiting

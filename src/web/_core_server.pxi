@@ -328,7 +328,7 @@ cdef class Loop:
     def note_lag(self, double seconds):
         """What else runs in this thread held the loop for so long."""
         self.check_usable()
-        histogram_add(&self.row.counts.turns, <int64_t>(seconds * 1e9))
+        histogram_add(&self.row.counts.turns, <int64_t>(seconds * 1e9), 1)
 
     # -- checks ------------------------------------------------------------------------------------------------------
 

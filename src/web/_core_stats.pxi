@@ -95,12 +95,12 @@ cdef struct Row:
 
 # -- counting (no GIL) -----------------------------------------------------------------------------------------------
 
-cdef inline void histogram_add(Histogram* h, int64_t ns) noexcept nogil:
+cdef inline void histogram_add(Histogram* h, int64_t ns, uint64_t times) noexcept nogil:
     """Bucket i takes what is more than 2**(i-1) and at most 2**i microseconds."""
     cdef uint64_t span = <uint64_t>ns if ns > 0 else 0
     cdef int bits = web_bits((span - 1) // 1000 if span > 0 else 0)
-    h.bucket[bits if bits < HISTOGRAM_BUCKETS else HISTOGRAM_BUCKETS - 1] += 1
-    h.sum += span
+    h.bucket[bits if bits < HISTOGRAM_BUCKETS else HISTOGRAM_BUCKETS - 1] += times
+    h.sum += span * times
 
 
 cdef void count_transport_step(Loop loop, unsigned char was, Transport to) noexcept nogil:

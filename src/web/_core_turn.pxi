@@ -197,7 +197,7 @@ cdef void turn_finish(Loop loop) noexcept nogil:
     """The end of a turn."""
     turn_send(loop)
     loop.row.gauges.unfinished = loop.sources.count
-    histogram_add(&loop.row.counts.turns, web_monotonic_ns() - loop.woke_at)
+    histogram_add(&loop.row.counts.turns, web_monotonic_ns() - loop.woke_at, 1)
 
 
 cdef void turn_send(Loop loop) noexcept nogil:

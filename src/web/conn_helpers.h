@@ -92,9 +92,24 @@ static inline int64_t web_monotonic_ns(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* The coarse clocks of Linux move with the timer interrupt, by 1 to 10 ms, and cost a tenth of the others. */
+#if defined(CLOCK_MONOTONIC_COARSE) && defined(CLOCK_REALTIME_COARSE)
+#define WEB_COARSE_MONOTONIC CLOCK_MONOTONIC_COARSE
+#define WEB_COARSE_REALTIME CLOCK_REALTIME_COARSE
+#else
+#define WEB_COARSE_MONOTONIC CLOCK_MONOTONIC
+#define WEB_COARSE_REALTIME CLOCK_REALTIME
+#endif
+
+static inline int64_t web_coarse_ns(void) {
+    struct timespec now;
+    (void)clock_gettime(WEB_COARSE_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 static inline int64_t web_unix_seconds(void) {
     struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
+    (void)clock_gettime(WEB_COARSE_REALTIME, &now);
     return (int64_t)now.tv_sec;
 }
 

@@ -102,6 +102,8 @@ async def run_inside(app: App, core: Loop, ready: Callable[[], None], grace: Cal
         if core.finished and not finished.done():
             finished.set_result(None)
 
+    lag: asyncio.TimerHandle
+
     def look(due: float) -> None:
         nonlocal lag
         now = event_loop.time()
