@@ -31,11 +31,10 @@ def serve(way: str, workers: int) -> None:
 
     import web
 
-    gate, never = threading.Event(), threading.Event()
+    gate, never, async_gate = threading.Event(), threading.Event(), asyncio.Event()
 
     async def quick(req: web.Request) -> str:
-        while not gate.is_set():
-            await asyncio.sleep(0.01)
+        await async_gate.wait()
         return "whole" * 1000
 
     async def late(req: web.Request) -> str:
@@ -50,6 +49,7 @@ def serve(way: str, workers: int) -> None:
 
     def release(req: web.Request) -> str:
         gate.set()
+        async_gate.set()  # on the event loop's thread, as a plain handler that does not block
         return "released"
 
     server = web.defserver(

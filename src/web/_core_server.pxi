@@ -385,8 +385,7 @@ cdef int loop_begin_stop(Loop loop) except -1:
         return 1
     if loop.stop_delay > 0 and not loop.stopping:
         loop.draining = loop.last_answers = True
-        loop.deadlines.duration[DEADLINE_DRAIN] = <int64_t>(loop.stop_delay * 1e9)
-        deadline_set(&loop.deadlines, &loop.stop_deadline, DEADLINE_DRAIN, loop.now)
+        stop_by(loop, DEADLINE_DRAIN, loop.stop_delay)
         return 1
     loop.swept = False
     if not loop.stopping:
@@ -400,9 +399,17 @@ cdef int loop_begin_stop(Loop loop) except -1:
     while item != NULL:
         loop_queue_ready(loop, <Connection>item)
         item = (<Connection>item).later
-    loop.deadlines.duration[DEADLINE_STOP] = <int64_t>(loop.stop_grace * 1e9)
-    deadline_set(&loop.deadlines, &loop.stop_deadline, DEADLINE_STOP, loop.now)
+    stop_by(loop, DEADLINE_STOP, loop.stop_grace)
     return 1
+
+
+cdef void stop_by(Loop loop, int kind, double seconds) noexcept nogil:
+    """Ends this phase of the stop so many seconds from now, if it would not end sooner anyhow."""
+    cdef int64_t span = <int64_t>(seconds * 1e9)
+    if loop.stop_deadline.is_set and loop.stop_deadline.kind == kind and loop.stop_deadline.at <= loop.now + span:
+        return
+    loop.deadlines.duration[kind] = span
+    deadline_set(&loop.deadlines, &loop.stop_deadline, kind, loop.now)
 
 
 cdef void loop_sweep(Loop loop) noexcept nogil:

@@ -77,7 +77,22 @@ def test_a_shorter_delay_counts(serve: Serve) -> None:
     site.server.stop(delay=LONG)
     await_draining(site)
     site.server.stop(delay=0.1)
+    site.server.stop(delay=LONG)
     assert idle.rest() == b""
+
+
+def test_asking_again_does_not_put_the_end_off(serve: Serve) -> None:
+    site = serve(ECHO, shutdown_grace=LONG)
+    peer = site.connect()
+    peer.send(request("/", "POST", "Content-Length: 4\r\n") + b"wh")
+    eventually(lambda: site.server.stats()["connections"]["active"] == 1, "the request is under way")
+    site.server.stop(0.5)
+
+    def ends_though_it_is_asked() -> bool:
+        site.server.stop(0.5)
+        return site.closed("stopped") == 1
+
+    eventually(ends_though_it_is_asked, "the request is cut off")
 
 
 def test_one_of_two_servers_stops(serve: Serve) -> None:
