@@ -8,7 +8,7 @@ import pytest
 
 import web
 from web import App, Request, Response, RouteError
-from web.routing import Params
+from web.routing import Bundle, Params
 
 
 def ask(app: App, method: str, target: str, body: bytes = b"") -> Response:
@@ -146,3 +146,18 @@ def test_the_request_knows_its_app() -> None:
         return "it does"
 
     assert ask(app, "GET", "/").body == b"it does"
+
+
+def test_a_bundle_is_the_forms_that_it_holds() -> None:
+    seen: list[str] = []
+
+    def look(req: web.Request) -> None:
+        seen.append("before")
+
+    def pass_on(req: web.Request, params: object, resp: web.Response) -> web.Response:
+        seen.append("after")
+        return resp
+
+    app = web.App(Bundle((web.before(look), Bundle((web.after(pass_on),)))), web.GET("/", lambda req: "ok"))
+    assert ask(app, "GET", "/").body == b"ok"
+    assert seen == ["before", "after"]

@@ -20,6 +20,7 @@ from web.routing import (
     AfterHook,
     Before,
     BeforeHook,
+    Bundle,
     Handler,
     LifeHook,
     OnStart,
@@ -34,7 +35,7 @@ from web.worker_options import Workers
 
 __all__ = ["App", "Form", "Json"]
 
-Form: TypeAlias = Route | Before | After | Static | OnStart | OnStop | Workers
+Form: TypeAlias = Route | Before | After | Static | OnStart | OnStop | Workers | Bundle
 H = TypeVar("H", bound=Handler)
 B = TypeVar("B", bound=BeforeHook)
 A = TypeVar("A", bound=AfterHook)
@@ -104,6 +105,8 @@ class App:
                     self._on_start.append(form)
                 case OnStop():
                     self._on_stop.append(form)
+                case Bundle():
+                    self.add(*form.forms)
                 case Workers():
                     if self._workers is not None:
                         raise RouteError(f"{form!r}: the App has {self._workers!r} already; remove one of them")

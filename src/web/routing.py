@@ -29,7 +29,7 @@ from web.errors import RouteError
 
 __all__ = [
     "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT",
-    "After", "Answer", "Before", "Handler", "LifeHook", "OnStart", "OnStop", "Route", "RouteList", "RouteOptions",
+    "After", "Answer", "Before", "Bundle", "Handler", "LifeHook", "OnStart", "OnStop", "Route", "RouteList", "RouteOptions",
     "after", "before", "make_router", "on_start", "on_stop", "route",
 ]  # fmt: skip
 
@@ -329,6 +329,13 @@ class OnStop(_LifeForm):
     """Runs when a server has stopped, after the last request."""
 
     __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Several forms as one: what a built-in hook is made of that looks at requests and at answers."""
+
+    forms: tuple[Any, ...]
 
 
 class RouteOptions(TypedDict, total=False):
