@@ -111,6 +111,7 @@ def test_sigterm_drains_first_and_sigint_does_not(options: str) -> None:
             child.signal(number)
             if drains:
                 await_not_ready(child, port)
+                assert "503" in fetch(port, "/readyz")  # a new connection, after the first was told
                 child.signal(number)
             assert child.finish()[0] == 0
 

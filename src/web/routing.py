@@ -29,7 +29,8 @@ from web.errors import RouteError
 
 __all__ = [
     "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT",
-    "After", "Answer", "Before", "Bundle", "Handler", "LifeHook", "OnStart", "OnStop", "Route", "RouteList", "RouteOptions",
+    "After", "Answer", "Before", "Bundle", "Handler", "LifeHook", "OnStart", "OnStop", "Route", "RouteList",
+    "RouteOptions",
     "after", "before", "make_router", "on_start", "on_stop", "route",
 ]  # fmt: skip
 
