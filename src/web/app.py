@@ -87,24 +87,25 @@ class App:
         self._on_start: list[OnStart] = []
         self._on_stop: list[OnStop] = []
         self._workers: Workers | None = None
+        # What is simply kept, in its order, by its kind.
+        self._lists: dict[type, list[Any]] = {
+            Before: self._before,
+            After: self._after,
+            Static: self._folders,
+            OnStart: self._on_start,
+            OnStop: self._on_stop,
+        }
         self.add(*forms)
 
     def add(self, *forms: Form) -> None:
         """Add forms, in order. Hooks and folders keep their own order; folders are tried after all routes."""
         for form in forms:
+            if (kept := self._lists.get(type(form))) is not None:
+                kept.append(form)
+                continue
             match form:
                 case Route():
                     self._routes.add(form)
-                case Before():
-                    self._before.append(form)
-                case After():
-                    self._after.append(form)
-                case Static():
-                    self._folders.append(form)
-                case OnStart():
-                    self._on_start.append(form)
-                case OnStop():
-                    self._on_stop.append(form)
                 case Bundle():
                     self.add(*form.forms)
                 case Workers():
