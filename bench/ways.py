@@ -1,6 +1,6 @@
 """What do the ways of running a handler cost, what do two workers bring, and do they share evenly?
 
-    python bench/ways.py                         all three, about 4 minutes
+    python bench/ways.py                         all three, 2.5 minutes and more where other work disturbs
     python bench/ways.py ways --rounds 11        one of them
 
     ways      CPU microseconds per request of one server for the same "Hello, World!": plain, async, in a pool of
@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))  # also when run as a file
 from bench import evenness, harness, workers  # noqa: E402
 from bench.figures import Figure, figure_table  # noqa: E402
 from bench.load import environment, peers  # noqa: E402
+from bench.load.measure import PeerError  # noqa: E402
 from bench.load.report import Outcome, spread  # noqa: E402
 from bench.load.run import Group, Run  # noqa: E402
 from bench.load.workloads import WORKLOADS  # noqa: E402
@@ -177,5 +178,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (harness.BenchError, OSError) as error:
+    except (harness.BenchError, PeerError, OSError) as error:
         sys.exit(f"bench/ways.py: {error}")
