@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 BENCH = Path(__file__).resolve().parent
 REFERENCE = BENCH / "reference"
@@ -43,10 +43,11 @@ class BenchError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Cores:
-    """One core for the server, another for the load."""
+    """One core for the server, another for the load; `usable`: all that the benchmark may use."""
 
     server: int
     load: int
+    usable: tuple[int, ...] = ()
 
 
 def take_cores() -> Cores:
@@ -59,7 +60,7 @@ def take_cores() -> Cores:
     if (busy := os.getloadavg()[0]) > BUSY:
         print(f"warning: load average {busy:.1f}: other work takes time from both, p99 above all", file=sys.stderr)
     os.sched_setaffinity(0, {usable[-1]})
-    return Cores(usable[0], usable[-1])
+    return Cores(usable[0], usable[-1], tuple(usable))
 
 
 def yield_core() -> None:
@@ -87,7 +88,8 @@ def need_tool(name: str, package: str) -> str:
 
 
 class Process:
-    """A child process on one core. It leads a process group (not a session: that would be a scheduling group too).
+    """A child process on one core, or on some. It leads a process group (not a session: that would be a scheduling
+    group too).
 
     Standard output, with `quiet` errors too, goes to an unnamed file, so it never blocks on a full pipe.
     """
@@ -96,7 +98,7 @@ class Process:
         self,
         stack: contextlib.ExitStack,
         command: Sequence[str],
-        core: int,
+        core: int | Collection[int],
         *,
         environment: dict[str, str] | None = None,
         quiet: bool = False,
@@ -108,7 +110,7 @@ class Process:
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:  # it died before the line above
                 os._exit(1)
-            os.sched_setaffinity(0, {core})
+            os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
 
         self.command = shlex.join(command)
         self.output = stack.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115
@@ -266,6 +268,9 @@ class AppOptions:
     folder: Path | None = None
     routes: int | None = None
     hooks: int | None = None
+    way: str | None = None
+    loop: str | None = None
+    workers: int | None = None
 
 
 def app_command(port: int, options: AppOptions, template: str | None = None) -> list[str]:
@@ -313,6 +318,18 @@ def answer_length(data: bytes) -> int | None:
 def cpu_seconds(pid: int) -> float:
     """User and system time of all threads of a process, ended ones too, in seconds (clock_getcpuclockid(3))."""
     return time.clock_gettime_ns((~pid << 3) | CPUCLOCK_SCHED) / 1e9
+
+
+def busy_seconds(cores: Collection[int]) -> float:
+    """What some cores have worked for anybody since the system started, the hypervisor's other guests included
+    (proc(5), stat; exact to some 10 ms for each core)."""
+    total = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *values = line.split()
+        if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in cores:
+            user, nice, system, _, _, irq, softirq, steal = map(int, values[:8])
+            total += user + nice + system + irq + softirq + steal
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def group_members(group: int) -> list[int]:

@@ -10,9 +10,13 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import harness
 from bench.load.workloads import FILES, MIB, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 SCRIPT = str(Path(__file__).with_name("load.lua"))
 RESUMED_AT_LEAST = 0.9
@@ -97,7 +101,9 @@ def made_answer(load: Workload) -> bytes:
     return head.encode() + b"Date: Mon, 23 Nov 2026 12:00:00 GMT\r\n\r\n" + body
 
 
-def run(load: Workload, process: harness.Process, port: int, seconds: int, core: int, client: Path) -> Sample:
+def run(
+    load: Workload, process: harness.Process, port: int, seconds: int, core: int | Collection[int], client: Path
+) -> Sample:
     """PeerError: the load saw errors, or none of its requests was answered."""
     before = process.cpu_seconds()
     found = run_handshakes(load, port, seconds, core, client) if load.handshakes else run_wrk(load, port, seconds, core)
@@ -107,7 +113,7 @@ def run(load: Workload, process: harness.Process, port: int, seconds: int, core:
     return dataclasses.replace(found, cpu_seconds=process.cpu_seconds() - before)
 
 
-def run_wrk(load: Workload, port: int, seconds: int, core: int) -> Sample:
+def run_wrk(load: Workload, port: int, seconds: int, core: int | Collection[int]) -> Sample:
     url = f"{'https' if load.tls else 'http'}://127.0.0.1:{port}{load.path}"
     command = ["wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s", "--timeout", "10s", "-s", SCRIPT, url]
     command += ["--", load.method, str(load.upload), str(load.depth)]
@@ -120,7 +126,7 @@ def run_wrk(load: Workload, port: int, seconds: int, core: int) -> Sample:
     return Sample(counted["requests"], counted["seconds"], 0, counted["bytes"], counted["p50_us"], counted["p99_us"])
 
 
-def run_handshakes(load: Workload, port: int, seconds: int, core: int, client: Path) -> Sample:
+def run_handshakes(load: Workload, port: int, seconds: int, core: int | Collection[int], client: Path) -> Sample:
     resume = load.handshakes == "resumed"
     command = [str(client), "-p", str(port), "-d", str(seconds), *(["-s"] if resume else [])]
     counted = json.loads(of_load(command, seconds, core))
@@ -132,7 +138,7 @@ def run_handshakes(load: Workload, port: int, seconds: int, core: int, client: P
     return Sample(done, float(counted["seconds"]), 0)
 
 
-def of_load(command: list[str], seconds: int, core: int) -> str:
+def of_load(command: list[str], seconds: int, core: int | Collection[int]) -> str:
     try:
         with contextlib.ExitStack() as stack:
             return harness.Process(stack, command, core).finish(seconds + 20)
