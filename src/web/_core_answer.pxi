@@ -56,7 +56,7 @@ cdef void stamp_update(Loop loop) noexcept nogil:
     loop.stamp_len = p - loop.stamp
 
 
-cdef int answer_write(Loop loop, Connection c, Request request, Response response) except? -1:
+cdef inline int answer_write(Loop loop, Connection c, Request request, Response response) except? -1:
     """Queues a response: 1, or WEB_FAILED without memory."""
     cdef Http1* http = c.http
     cdef int file[1]

@@ -8,16 +8,25 @@
 # stays in HANDLER and a Pending (_core_pending) stands for it: nothing more is read from the connection, and the
 # poller only tells when the peer goes away (exchange_overhear).
 #
-# Each inline call has a context of its own (contextvars), so that what one request sets no other sees. A context that
-# is still empty afterwards is used again.
+# What one request sets in contextvars no other sees. Inline calls run in a context of the loop's, which is entered once
+# for those of a turn (in_context), and left as soon as one has set something: then the next gets a new one.
 
 cdef extern from "Python.h":
     object PyContext_CopyCurrent()
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
 
+cdef extern from *:
+    """
+    /* What len(context) comes to, without the search for it. */
+    static CYTHON_INLINE Py_ssize_t web_context_len(PyObject *context) {
+        return Py_TYPE(context)->tp_as_mapping->mp_length(context);
+    }
+    """
+    Py_ssize_t web_context_len(object context) except -1
 
-cdef int exchange_call(Loop loop, Connection c) except -1:
+
+cdef inline int exchange_call(Loop loop, Connection c) except -1:
     """Answers the READY request and those behind it, and counts how long they waited."""
     # Those behind it were read with it: they have waited as long. Answers leave when all of them are there.
     cdef int64_t ready_at = c.http.ready_at if c.http.stream == STREAM_READY else loop.now
@@ -28,7 +37,7 @@ cdef int exchange_call(Loop loop, Connection c) except -1:
     return 1
 
 
-cdef int exchange_call_all(Loop loop, Connection c) except -1:
+cdef inline int exchange_call_all(Loop loop, Connection c) except -1:
     """Answers the READY request, and those that lie whole behind it in the input: parsed here, because giving the GIL
     up and taking it again costs more than parsing. Makes the object for which a body waits."""
     cdef Http1* http = c.http
@@ -54,7 +63,7 @@ cdef int exchange_call_all(Loop loop, Connection c) except -1:
             return 1
 
 
-cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
+cdef inline int exchange_answer_one(Loop loop, Connection c) except? -1:
     """Runs the application for one request and queues its answer, or leaves it to a Pending. WEB_FAILED: it cannot be
     written."""
     cdef Http1* http = c.http
@@ -82,10 +91,11 @@ cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
             c.reason = CLOSE_BAD_REQUEST if http.refused != 408 else CLOSE_BODY_SLOW
         else:
             endpoint = loop.dispatcher.find(request)
-        mode = loop.dispatcher.mode_of(endpoint)
+        mode = MODE_INLINE if loop.dispatcher.always_inline else loop.dispatcher.mode_of(endpoint)
         if mode == MODE_INLINE:
             response = answer_inline(loop, http, request, endpoint)
         else:
+            context_leave(loop)
             response = pending_begin(loop, c, request, endpoint, mode)
             if response is None:
                 note_time(loop, endpoint, called_at)
@@ -94,10 +104,12 @@ cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
         c.requests += 1
         result = answer_write(loop, c, request, response)
     except (KeyboardInterrupt, SystemExit):
+        context_leave(loop)         # what it set the next request must not see
         request_part(loop, request)
         take_out(loop, c, CLOSE_HANDLER)
         raise
     except BaseException:           # no memory, say: nothing that can be answered, and no reason to stop serving others
+        context_leave(loop)
         tell_unraisable(_current_exception())
         request_part(loop, request)
         note_time(loop, endpoint, called_at)
@@ -130,20 +142,37 @@ cdef void tell_slow(Loop loop, Endpoint endpoint, int64_t span) noexcept:
         tell_unraisable(_current_exception())
 
 
-cdef Response answer_inline(Loop loop, Http1* http, Request request, Endpoint endpoint):
-    """The answer of the whole pipeline, run here in a context of its own."""
-    cdef object context = loop.context
-    if context is None:
-        context = loop.context = PyContext_CopyCurrent()
-    PyContext_Enter(context)
-    try:
-        if http.refused:
-            return loop.dispatcher.error(request, http.refused, http.fault.decode("ascii"))
-        return loop.dispatcher.respond_at(request, endpoint)
-    finally:
-        PyContext_Exit(context)
-        if len(context) > 0:
-            loop.context = None
+cdef inline Response answer_inline(Loop loop, Http1* http, Request request, Endpoint endpoint):
+    """The answer of the whole pipeline, run here in a context of the loop's."""
+    cdef Response response
+    if not loop.in_context:
+        context_enter(loop)
+    if http.refused:
+        response = loop.dispatcher.error(request, http.refused, http.fault.decode("ascii"))
+    else:
+        response = loop.dispatcher.respond_at(request, endpoint)
+    if web_context_len(loop.context) > 0:
+        context_leave(loop)
+    return response
+
+
+cdef int context_enter(Loop loop) except -1:
+    if loop.context is None:
+        loop.context = PyContext_CopyCurrent()
+    PyContext_Enter(loop.context)
+    loop.in_context = True
+    return 1
+
+
+cdef int context_leave(Loop loop) except -1:
+    """Leaves it, if it was entered. What was set in it nobody sees any more."""
+    if not loop.in_context:
+        return 1
+    loop.in_context = False
+    PyContext_Exit(loop.context)
+    if web_context_len(loop.context) > 0:
+        loop.context = None
+    return 1
 
 
 cdef void request_part(Loop loop, Request request) noexcept:

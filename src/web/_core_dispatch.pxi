@@ -70,6 +70,7 @@ cdef class Dispatcher:
     cdef bint hooks_async
     cdef readonly bint needs_asyncio        # a handler or a hook is async
     cdef readonly bint needs_threads        # a handler runs in the pool
+    cdef bint always_inline                 # nothing is async, nothing runs in the pool
     cdef Mode unrouted_mode
     cdef Probes probes
 
@@ -88,12 +89,13 @@ cdef class Dispatcher:
         self.hooks_async = any([hook.is_async for hook in hooks])
         self.needs_asyncio = self.hooks_async or any([one.is_async for one in router.endpoints])
         self.needs_threads = threads or any([(<Endpoint>one).blocking > 0 for one in router.endpoints])
+        self.always_inline = not self.needs_asyncio and not self.needs_threads
         self.probes = Probes(router)
         self.unrouted_mode = MODE_TASK if self.hooks_async else MODE_POOL if threads and hooks else MODE_INLINE
 
     # ---- how it is run ----
 
-    cdef Endpoint find(self, Request request):
+    cdef inline Endpoint find(self, Request request):
         """The route for a request; None: there is none. It counts for the request only from _enter on, after the before
         hooks."""
         return self.router.route(
@@ -184,7 +186,7 @@ cdef class Dispatcher:
             return <Response>result
         return self._coerce(result, "handler", endpoint.label, endpoint)
 
-    cdef int _enter(self, Request request, Endpoint endpoint) except -1:
+    cdef inline int _enter(self, Request request, Endpoint endpoint) except -1:
         """The route counts from here on."""
         request.endpoint = endpoint
         if request._params is not None:         # a hook asked for it; otherwise it is filled when it is asked for

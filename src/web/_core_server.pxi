@@ -64,7 +64,8 @@ cdef class Loop:
     cdef readonly Pool pool     # None: no threads
     cdef object spawn           # coroutine -> Task; None: no asyncio runs this loop
     cdef bint spawns_eagerly
-    cdef object context         # for the next inline call, while it is empty
+    cdef object context         # for inline calls, while it is empty
+    cdef bint in_context        # it is entered: only within turn_call
     cdef object mail
     cdef bint mail_waits
     cdef object raised          # KeyboardInterrupt or SystemExit that leaves by the next turn

@@ -163,6 +163,7 @@ cdef int turn_call(Loop loop) except -1:
                 with nogil:     # handlers are slow: what is answered does not wait for the rest of them
                     turn_send(loop)
                 until = loop.now + CALL_BUDGET
+        context_leave(loop)
     if loop.stop_over:
         loop.stop_over = False
         loop_cut_off(loop)

@@ -116,6 +116,7 @@ class Server:
         self._stats = Stats(1)  # of the last time that it was opened
         self._ready = True
         self._needs_asyncio = False  # of that loop
+        self._turned: Loop | None = None  # that loop, once run_once() may turn it
         self._master: Master | None = None  # while run() serves with workers
         self._seat: Seat | None = None  # in a worker
         self._pid = 0  # the process that opened it
@@ -374,7 +375,7 @@ class Server:
         ours = self._pid == os.getpid()
         if self._loop is not None and ours:
             self._loop.close()
-        self._loop = None
+        self._loop = self._turned = None
         self._listeners.close(remove=ours)
 
     def reload_certificates(self) -> None:
@@ -441,7 +442,7 @@ class Server:
 
     def run_once(self, timeout: float | None = None) -> None:
         """One turn of the loop: waits up to ``timeout`` seconds (None: for ever) and does what is ready."""
-        self._embedded().run_once(timeout)
+        (self._turned or self._embedded()).run_once(timeout)
 
     def _embedded(self) -> Loop:
         if self._user is not None:
@@ -451,6 +452,7 @@ class Server:
         loop = self._loop or (self._attach() if self._listeners.is_open else self._make_loop())
         if self._needs_asyncio:
             raise RuntimeError("this app has async handlers or hooks: await server.run_async() instead")
+        self._turned = loop
         return loop
 
     # -- what can be read ---------------------------------------------------------------------------------------------

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
 
 import web
 from tests.wire.clients import Peer, TlsPeer, chunked, request
-from tests.wire.sites import Serve
+from tests.wire.sites import Embed, Serve
 
 OK = web.GET("/ok", lambda req: "ok")
 
@@ -261,3 +263,32 @@ def test_a_connection_that_is_kept_is_closed_with_its_client(serve: Serve) -> No
     assert connection.closed
     with pytest.raises(ValueError, match="closed"):
         connection.fileno()
+
+
+# -- contextvars -------------------------------------------------------------------------------------------------------
+
+LABEL: contextvars.ContextVar[str] = contextvars.ContextVar("label", default="none")
+
+
+@pytest.mark.parametrize("failure", [None, ZeroDivisionError, KeyboardInterrupt, SystemExit])
+def test_what_one_request_sets_the_next_of_the_turn_does_not_see(
+    embed: Embed, failure: type[BaseException] | None
+) -> None:
+    def label(req: web.Request) -> str:
+        before = LABEL.get()
+        LABEL.set(req.path)
+        if failure is not None and req.path == "/1":
+            raise failure
+        return before
+
+    site = embed(web.GET("*", label))
+    with ExitStack() as stack:
+        peers = [stack.enter_context(site.connect()) for _ in range(3)]
+        for number, peer in enumerate(peers, 1):
+            peer.send(request(f"/{number}"))
+        with suppress(KeyboardInterrupt, SystemExit):
+            site.settle()
+        site.settle()
+        for peer in peers[1:]:
+            assert peer.answer().body == b"none"
+    assert LABEL.get() == "none"
