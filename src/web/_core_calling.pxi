@@ -1,7 +1,7 @@
 # Calling the application for a READY request (GIL), and taking its answer: at once, or later.
 #
 #     inline   the whole pipeline (hooks, handler, hooks) runs here, within the turn
-#     task     it runs in a Task of asyncio, on this thread; its first step is taken at once where Python can (3.12)
+#     task     it runs in a Task of asyncio, on this thread; its first step is taken at once
 #     pool     it runs in a thread of the pool (_core_pool)
 #
 # Which of them, Dispatcher.mode_of tells. Where the answer is not there when exchange_answer_one returns, the stream

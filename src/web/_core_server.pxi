@@ -264,7 +264,7 @@ cdef class Loop:
 
     def use_tasks(self, spawn, bint eagerly):
         """Coroutines run by ``spawn(coroutine)``, which gives a Task of asyncio; eagerly: its first step is already
-        taken then (Python 3.12)."""
+        taken then."""
         self.check_usable()
         load_asyncio()
         self.spawn = spawn
