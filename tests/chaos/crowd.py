@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -168,10 +168,11 @@ def replaced(port: int, gone: int) -> int:
 def connect_to(port: int, worker: int) -> socket.socket:
     """A kept connection of one certain worker."""
     while True:
-        sock = connect(port)
-        if body(get(sock, "/echo/w")).startswith(b"%d " % worker):
-            return sock
-        sock.close()
+        with ExitStack() as stack:
+            sock = stack.enter_context(connect(port))
+            if body(get(sock, "/echo/w")).startswith(b"%d " % worker):
+                stack.pop_all()
+                return sock
 
 
 def is_stopped(pid: int) -> bool:

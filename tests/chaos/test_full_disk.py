@@ -11,7 +11,7 @@ import pytest
 
 from tests.chaos.crowd import ECHO, Crowd, crowd, replaced, workers
 from tests.masters import HUP, SERVER, TERM, TWO, gone, until
-from tests.serving import Process, connect, get, process, program
+from tests.serving import Process, connect, fetch, get, process, program
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full")
 
@@ -113,7 +113,11 @@ logging.getLogger("web").addHandler(Naive())
 @pytest.mark.xfail(strict=True, reason="what a logging handler raises ends the master")
 def test_a_logging_handler_that_raises() -> None:
     """Neither a request nor a worker, and least of all the master, depends on what can be logged."""
-    with on_a_full_disk(TWO, True, NAIVE) as (_, crowd):
+    with on_a_full_disk(TWO, True, NAIVE) as (child, crowd):
+        found: set[str] = set()
+        while len(found) < 2:
+            assert child.popen.poll() is None, "the master ended"
+            found.add(fetch(crowd.port))
         with connect(crowd.port) as sock:
             for target in TARGETS[::2]:
                 assert get(sock, target).startswith(b"HTTP/1.1 500 ")

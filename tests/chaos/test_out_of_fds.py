@@ -106,10 +106,11 @@ def limit_files(pid: int, soft: int) -> int:
 
 def test_a_master_that_cannot_fork() -> None:
     """It has no descriptor for a channel: it tries again, ever later, and what cannot be had meanwhile is told."""
-    with chaos() as (child, crowd):
+    with chaos() as (child, crowd), ExitStack() as stack:
         master = child.popen.pid
         before = limit_files(master, 3)
         victim, other = workers(crowd.port)
+        sock = stack.enter_context(connect_to(crowd.port, other))
         began, used = time.monotonic(), cpu_seconds(master)
         crowd.kill(victim)
         child.says(f"(pid {victim}) was ended by SIGKILL")
@@ -118,8 +119,7 @@ def test_a_master_that_cannot_fork() -> None:
         elapsed = time.monotonic() - began
         assert elapsed > 0.6  # it waited between them
         assert cpu_seconds(master) - used < elapsed / 2
-        with connect_to(crowd.port, other) as sock:
-            assert get(sock, "/echo/w").startswith(b"HTTP/1.1 200 ")
+        assert get(sock, "/echo/w").startswith(b"HTTP/1.1 200 ")
         child.signal(USR2)
         assert "Too many open files" in child.says("no successor can be started")
         limit_files(master, before)
