@@ -48,6 +48,7 @@ class Crowd:
 
     port: int
     kills: list[int] = field(default_factory=list)
+    buried: int = 0  # how many of them the log has told of
     lost: list[str] = field(default_factory=list)
     unexcused: list[str] = field(default_factory=list)
     moved: threading.Condition = field(default_factory=threading.Condition)
@@ -63,9 +64,15 @@ class Crowd:
         """From here on what is lost with this worker is excused."""
         self.kills.append(pid)
 
-    def lose(self, worker: int | None, kills_before: int, error: Exception) -> None:
+    def bury(self, child: Process, pid: int, how: str) -> None:
+        """The log says how it ended, and that another one begins. Who connects from here on never meets it."""
+        said = child.says("another one begins in ")
+        assert f"(pid {pid}) {how}" in said, said
+        self.buried = len(self.kills)
+
+    def lose(self, worker: int | None, buried: int, error: Exception) -> None:
         text = f"of worker {worker}: {error!r}"
-        excused = worker in self.kills if worker is not None else len(self.kills) > kills_before
+        excused = worker in self.kills if worker is not None else len(self.kills) > buried
         refused = isinstance(error, ConnectionRefusedError | TimeoutError)
         (self.lost if excused and not refused else self.unexcused).append(text)
 
@@ -93,7 +100,7 @@ class Innocent(threading.Thread):
 
     def use_a_connection(self) -> None:
         worker: int | None = None
-        kills_before = len(self.crowd.kills)
+        buried = self.crowd.buried
         try:
             with connect(self.crowd.port) as sock:
                 while not self.crowd.done.is_set():
@@ -103,7 +110,7 @@ class Innocent(threading.Thread):
                         return
         except (OSError, AssertionError) as error:
             with self.crowd.moved:
-                self.crowd.lose(worker, kills_before, error)
+                self.crowd.lose(worker, buried, error)
                 self.crowd.moved.notify_all()
 
     def check(self, answer: bytes, worker: int | None) -> int:

@@ -22,8 +22,7 @@ def test_only_requests_of_killed_workers_are_lost(way: str) -> None:
         for _ in range(3):
             for victim in workers(crowd.port):
                 crowd.kill(victim)
-                said = child.says("another one begins in ")
-                assert f"(pid {victim}) was ended by SIGKILL" in said
+                crowd.bury(child, victim, "was ended by SIGKILL")
                 crowd.go_on()
                 replaced(crowd.port, victim)
         assert len(crowd.lost) <= len(crowd.kills) * len(crowd.clients), crowd.lost
@@ -47,7 +46,7 @@ def test_the_log_names_the_signal(number: signal.Signals) -> None:
         victim = min(workers(crowd.port))
         crowd.doom(victim)
         os.kill(victim, number)
-        assert f"(pid {victim}) was ended by {number.name}" in child.says("another one begins in ")
+        crowd.bury(child, victim, f"was ended by {number.name}")
         crowd.go_on()
 
 
@@ -95,7 +94,7 @@ def test_a_worker_that_dies_while_its_master_is_suspended() -> None:
             crowd.kill(victim)
             assert read_all(sock) == b""
         child.signal(signal.SIGCONT)
-        assert f"(pid {victim}) was ended by SIGKILL" in child.says("another one begins in ")
+        crowd.bury(child, victim, "was ended by SIGKILL")
         replaced(crowd.port, victim)
 
 
