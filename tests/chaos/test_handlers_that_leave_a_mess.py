@@ -92,7 +92,12 @@ def close(req):
     os.closerange(3, 1000)
     return "closed"
 
+def close_later(req):
+    time.sleep(0.3)  # by then nothing is awake but this thread
+    return close(req)
+
 add("close", close)
+add("close-later", close_later)
 """
 )
 
@@ -116,7 +121,7 @@ def test_an_idle_worker_whose_files_are_closed_is_replaced() -> None:
         victim, other = workers(port)
         end = threading.Timer(5, os.kill, (victim, KILL))  # so that a failure is soon seen
         with connect_to(port, victim) as sock:
-            sock.sendall(b"GET /thread/close HTTP/1.1\r\nHost: a\r\n\r\n")
+            sock.sendall(b"GET /thread/close-later HTTP/1.1\r\nHost: a\r\n\r\n")
             end.start()
             said = child.says("another one begins in ")
             end.cancel()
@@ -161,16 +166,17 @@ add("exits", fork(leave))
 @pytest.mark.parametrize(("tasks", "way"), WAYS_OF_TWO_APPS)
 def test_a_forked_child_that_comes_back_is_ended(tasks: bool, way: str) -> None:
     """It would answer its parent's clients, and change what its parent waits for."""
-    with chaos(f"TASKS = {tasks}\n{FORK}") as (_, crowd):
-        before = workers(crowd.port)
-        with connect_to(crowd.port, min(before)) as sock:
+    with serving(TWO, f"{ECHO}TASKS = {tasks}\n{FORK}") as (child, port), ExitStack() as stack:
+        worker, other = workers(port)
+        kept = [stack.enter_context(connect_to(port, pid)) for pid in (worker, worker, other)]
+        for sock in kept:
             sock.settimeout(5)
-            for name in ("returns", "raises", "exits"):
-                assert get(sock, f"/{way}/{name}").endswith(b"it ended")
-                assert get(sock, "/echo/w").endswith(b"%d w" % min(before))
-        crowd.go_on()
-        assert workers(crowd.port) == before
-    assert crowd.lost == []
+        for name in ("returns", "raises", "exits"):
+            assert get(kept[0], f"/{way}/{name}").endswith(b"it ended")
+            for sock, pid in zip(kept, (worker, worker, other), strict=True):
+                assert get(sock, "/echo/w").endswith(b"%d w" % pid)
+        assert workers(port) == {worker, other}
+        assert "Traceback" in stop(child)  # of what one child raised
 
 
 # -- handlers that never return ----------------------------------------------------------------------------------------
