@@ -187,6 +187,11 @@ def is_stopped(pid: int) -> bool:
     return state(pid) == "T"
 
 
+def is_asleep(pid: int) -> bool:
+    """Whether it waits for something to do."""
+    return state(pid) == "S"
+
+
 def state(pid: int) -> str:
     with suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
