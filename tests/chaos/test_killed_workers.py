@@ -40,6 +40,7 @@ def test_all_workers_at_once() -> None:
         assert not workers(crowd.port) & victims
 
 
+@pytest.mark.no_asan  # it makes an exit code of SIGSEGV
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL, signal.SIGALRM])
 def test_the_log_names_the_signal(number: signal.Signals) -> None:
     with chaos() as (child, crowd):
