@@ -147,10 +147,17 @@ cdef inline Response answer_inline(Loop loop, Http1* http, Request request, Endp
     cdef Response response
     if not loop.in_context:
         context_enter(loop)
-    if http.refused:
-        response = loop.dispatcher.error(request, http.refused, http.fault.decode("ascii"))
-    else:
-        response = loop.dispatcher.respond_at(request, endpoint)
+    try:
+        if http.refused:
+            response = loop.dispatcher.error(request, http.refused, http.fault.decode("ascii"))
+        else:
+            response = loop.dispatcher.respond_at(request, endpoint)
+    except BaseException:
+        if loop.forks != forks:
+            end_fork(_current_exception())
+        raise
+    if loop.forks != forks:
+        end_fork(None)
     if web_context_len(loop.context) > 0:
         context_leave(loop)
     return response

@@ -40,6 +40,7 @@ cdef class Loop:
     """The event loop: serves connections with a dispatcher. Made, run and closed by Server; embedded by fileno()."""
     cdef web_poller poller
     cdef int pid
+    cdef unsigned int forks     # of this process, when the loop was made
     cdef unsigned long thread   # who runs it, while it is running
     cdef bint is_open, embedded, running, stopping, swept, stop_asked, leave_asked, signals, server_line
     cdef bint last_answers      # each next answer is its connection's last
@@ -140,6 +141,7 @@ cdef class Loop:
         self.deadlines.duration[DEADLINE_TRIM] = <int64_t>second
         self.stop_deadline.owner = <void*>self
         self.pid = getpid()
+        self.forks = forks
         self.now = web_monotonic_ns()
         self.in_arena = <char*>PyMem_RawMalloc(IN_ARENA)
         self.out_arena = <char*>PyMem_RawMalloc(OUT_ARENA)

@@ -39,7 +39,7 @@ server.app.add(
 """
 
 # Counters of the worker that answers, as JSON.
-TELL = 'server.app.add(web.GET("/tell", lambda req: server.counters()))\n'
+TELL = 'server.app.add(web.GET("/tell", lambda req: server.stats()))\n'
 
 
 @dataclass

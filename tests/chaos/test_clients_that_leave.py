@@ -52,7 +52,7 @@ def release(req):
 server.app.add(
     web.GET("/thread/wait", wait, blocking=True), web.GET("/task/wait", wait_later), web.GET("/release", release))
 def held(req):
-    counters = server.counters()
+    counters = server.stats()
     files = len(os.listdir("/proc/self/fd"))
     illegal = counters["closed"]["illegal_step"]
     return f"{counters['connections']} {files - counters['connections']} {illegal}"

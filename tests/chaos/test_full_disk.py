@@ -110,7 +110,6 @@ logging.getLogger("web").addHandler(Naive())
 """
 
 
-@pytest.mark.xfail(strict=True, reason="what a logging handler raises ends the master")
 def test_a_logging_handler_that_raises() -> None:
     """Neither a request nor a worker, and least of all the master, depends on what can be logged."""
     with on_a_full_disk(TWO, True, NAIVE) as (child, crowd):

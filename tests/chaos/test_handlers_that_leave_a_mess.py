@@ -114,7 +114,6 @@ def test_a_worker_whose_files_are_closed_is_replaced(tasks: bool, way: str) -> N
         replaced(crowd.port, victim)
 
 
-@pytest.mark.xfail(strict=True, reason="a master does nothing about a worker whose channel has ended")
 def test_an_idle_worker_whose_files_are_closed_is_replaced() -> None:
     """Nothing can wake its loop any more, nor the thread that hears its master."""
     with serving(TWO, f"{ECHO}TASKS = False\n{CLOSE}") as (child, port):
@@ -162,7 +161,6 @@ add("exits", fork(leave))
 )
 
 
-@pytest.mark.xfail(strict=True, reason="a forked child goes on as its parent's server")
 @pytest.mark.parametrize(("tasks", "way"), WAYS_OF_TWO_APPS)
 def test_a_forked_child_that_comes_back_is_ended(tasks: bool, way: str) -> None:
     """It would answer its parent's clients, and change what its parent waits for."""
