@@ -19,7 +19,7 @@ import pytest
 
 import web
 from tests.masters import HUP, KILL, TWO, gone, pids, serving, stop, until
-from tests.serving import Process, body, connect, fetch, get
+from tests.serving import Process, body, connect, fetch, get, read_all
 from web._core import Loop, Stats
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -504,6 +504,29 @@ def test_sums_do_not_go_back_at_a_reload() -> None:
         for seen in new.values():
             assert_no_less(counts(seen), counts(before))
         assert from_master(child)["requests"] >= before["requests"] + 2
+        stop(child)
+
+
+def test_refusals_of_all_workers_are_added_up_by_kind() -> None:
+    """Each worker saw the kinds in an order of its own; a reload moves them to where those of earlier ones are."""
+    wires = [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/3.0\r\nHost: a\r\n\r\n"]
+    with serving(TWO, MORE) as (child, port):
+        old = set(from_both(port))
+        for wire in wires * 10:
+            with connect(port) as sock:
+                sock.sendall(wire)
+                assert read_all(sock).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 505 "))
+        expected = [
+            [400, "HTTP/1.1 request without Host", 10],
+            [400, "invalid character in the method", 10],
+            [505, "HTTP version other than 1.x", 10],
+        ]
+        assert sorted(from_master(child)["refusals"]) == expected
+        child.signal(HUP)
+        child.says("the reload is done")
+        until(lambda: all(map(gone, old)))
+        for seen in from_both(port).values():
+            assert (sorted(seen["refusals"]), seen["requests_refused"]) == (expected, 30)
         stop(child)
 
 
