@@ -195,7 +195,7 @@ def test_every_number_is_in_its_place() -> None:
     for name in ("latency", "turns"):
         histogram = counters[name]
         histogram["sum"] = 0.1 + histogram["count"]
-        histogram["count"] = sum(histogram["buckets"].values())
+        histogram["count"] = sum(histogram["buckets"].values()) + histogram["above"]
     found = parse(prometheus_text(cast(Counters, counters)))
     places = {
         "processes": "processes", "requests_total": "requests", "requests_pending": "requests_pending",
@@ -450,3 +450,10 @@ def test_routes_of_health_are_found_by_their_handlers() -> None:
     Probes(make_router(web.livez(), web.readyz(), web.GET("/:n", lambda req: "x")))
     with pytest.raises(TypeError):
         Probes(None)  # type: ignore[arg-type]
+
+
+def test_the_counters_can_be_sent_as_json() -> None:
+    server = web.Server(web.App(), "127.0.0.1", 0)
+    app = web.App(web.GET("/", lambda req: cast(dict[str, Any], server.stats())))
+    answer = app._compile().respond(web.Request(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
+    assert (answer.status, json.loads(answer.body)["latency"]["count"]) == (200, 0)

@@ -106,6 +106,7 @@ cdef inline int exchange_answer_one(Loop loop, Connection c) except? -1:
     except (KeyboardInterrupt, SystemExit):
         context_leave(loop)         # what it set the next request must not see
         request_part(loop, request)
+        note_time(loop, endpoint, called_at)
         take_out(loop, c, CLOSE_HANDLER)
         raise
     except BaseException:           # no memory, say: nothing that can be answered, and no reason to stop serving others

@@ -307,6 +307,7 @@ cdef class Loop:
                 _log.error("handlers go on in threads, and are left behind: %s",
                            "; ".join([(<Pending>pending).what for pending in self.pendings]))
             self.pool = None
+            loop_forget_pendings(self)
 
     @property
     def connections(self):
@@ -430,8 +431,8 @@ cdef void loop_sweep(Loop loop) noexcept nogil:
 
 
 cdef bint loop_is_ready(Loop loop) noexcept nogil:
-    """Predicate: new requests are welcome here."""
-    return loop.ready and not (loop.draining or loop.stopping)
+    """Predicate: new requests are welcome here. Not any more once a stop was asked for."""
+    return loop.ready and not (loop.draining or loop.stopping or loop.stop_grace >= 0)
 
 
 cdef int loop_cut_off(Loop loop) except -1:
@@ -475,6 +476,14 @@ cdef void loop_end_all(Loop loop, CloseReason reason) noexcept nogil:
         take_out(loop, <Connection>loop.all_first, reason)
 
 
+cdef int loop_forget_pendings(Loop loop) except -1:
+    """Nobody empties the mailbox any more: what threads have answered meanwhile, or will answer, is dropped."""
+    loop.mail.clear()
+    loop.row.gauges.pending -= len(loop.pendings)
+    loop.pendings = set()
+    return 1
+
+
 cdef void loop_free(Loop loop) noexcept:
     """Gives back what the loop holds besides connections; may be called again."""
     cdef Segment* segment
@@ -496,8 +505,9 @@ cdef void loop_free(Loop loop) noexcept:
     PyMem_RawFree(loop.in_arena)
     PyMem_RawFree(loop.out_arena)
     loop.in_arena = loop.out_arena = NULL
+    if loop.is_open and loop.pid == getpid():       # in a forked child the row is its parent's
+        loop.row.gauges.loops -= 1
+        loop.row.gauges.unfinished = loop.sources.count
     sources_close(&loop.sources)
     web_poller_close(&loop.poller)
-    if loop.is_open:
-        loop.row.gauges.loops -= 1
     loop.is_open = False

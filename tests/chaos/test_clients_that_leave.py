@@ -55,7 +55,8 @@ def held(req):
     counters = server.stats()
     files = len(os.listdir("/proc/self/fd"))
     illegal = counters["closed"]["illegal_step"]
-    return f"{counters['connections']} {files - counters['connections']} {illegal}"
+    connections = sum(counters["connections"].values())
+    return f"{connections} {files - connections} {illegal}"
 
 server.app.add(web.GET("/held", held))
 server.app.add(web.GET("/urls", lambda req: " ".join(server.urls)))

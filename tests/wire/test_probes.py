@@ -274,7 +274,6 @@ def test_a_path_that_has_to_be_encoded(serve: Serve, seen: Seen) -> None:
     assert seen.paths == ["/gesund/%C3%BC"]
 
 
-@pytest.mark.xfail(strict=True, reason="the core answers HEAD though a HEAD route of the same path was accepted")
 def test_a_route_for_head_comes_first(serve_plain: Serve) -> None:
     """As it does beside every GET route."""
     own = web.HEAD("/livez", lambda req: ("", 204))
@@ -474,7 +473,6 @@ def test_while_it_stops(embed: Embed, delay: float) -> None:
         assert live.rest() == ready.rest() == b""
 
 
-@pytest.mark.xfail(strict=True, reason="what is read in the turn that hears of the stop is told the old state")
 @pytest.mark.parametrize("delay", [0.0, 100.0])
 def test_who_asks_after_stop_is_told_so(embed: Embed, delay: float) -> None:
     """stop() has returned by then, and the answer says Connection: close already."""
@@ -488,7 +486,6 @@ def test_who_asks_after_stop_is_told_so(embed: Embed, delay: float) -> None:
         assert_not_ready(answer)
 
 
-@pytest.mark.xfail(strict=True, reason="each further stop() begins the drain anew")
 def test_a_drain_is_not_drawn_out_by_a_later_stop() -> None:
     """Asked for more, again and again: a later call shortens, and never lengthens."""
     server = web.Server(web.App(*PROBES), "127.0.0.1", 0)

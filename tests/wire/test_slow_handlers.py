@@ -198,12 +198,7 @@ def test_a_log_that_fails_does_not_matter(serve: Serve, monkeypatch: pytest.Monk
 
 # -- async handlers ----------------------------------------------------------------------------------------------------
 
-first_step = pytest.mark.xfail(
-    sys.version_info < (3, 12), strict=True, reason="before Python 3.12 the first step of a Task is none of the loop's"
-)
 
-
-@first_step
 def test_the_first_step_of_an_async_handler(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     async def hold_later(req: web.Request) -> str:
         return hold(req)
@@ -217,7 +212,6 @@ def test_the_first_step_of_an_async_handler(serve: Serve, caplog: pytest.LogCapt
     assert "hold_later, route / held the event loop" in line
 
 
-@first_step
 def test_a_plain_handler_beside_an_async_hook(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     async def hook(req: web.Request) -> None:
         return None
@@ -230,7 +224,6 @@ def test_a_plain_handler_beside_an_async_hook(serve: Serve, caplog: pytest.LogCa
 # -- who is named for what he did not do -------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="a handler that raises SystemExit is not measured, and the next one pays")
 def test_one_that_ends_the_program_is_counted_and_the_next_is_not(
     embed: Embed, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -269,7 +262,6 @@ server.run()
 """
 
 
-@pytest.mark.xfail(strict=True, reason="what the loop waited for the GIL is put down to the handler that it calls next")
 def test_a_handler_is_not_named_for_what_a_thread_did() -> None:
     with process(*program(GREEDY, str(10_000_000))) as child:
         port = int(child.line())
