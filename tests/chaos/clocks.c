@@ -30,8 +30,9 @@ static void add(struct timespec *to, int64_t ns) {
 
 int clock_gettime(clockid_t which, struct timespec *now) {
     long result = syscall(SYS_clock_gettime, which, now);
-    if (result == 0 && which == CLOCK_REALTIME && ahead) add(now, ahead[0]);
-    if (result == 0 && which == CLOCK_MONOTONIC && ahead) add(now, ahead[1]);
+    if (result != 0 || !ahead) return (int)result;
+    if (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE) add(now, ahead[0]);
+    if (which == CLOCK_MONOTONIC || which == CLOCK_MONOTONIC_COARSE) add(now, ahead[1]);
     return (int)result;
 }
 
