@@ -80,9 +80,11 @@ cdef int exchange_answer_one(Loop loop, Connection c) except? -1:
         if http.refused:
             count_refusal(loop.row, http.refused, http.fault)
             c.reason = CLOSE_BAD_REQUEST if http.refused != 408 else CLOSE_BODY_SLOW
+            endpoint = loop.dispatcher.find_refused(request)
+            mode = loop.dispatcher.mode_of_refused(endpoint)
         else:
             endpoint = loop.dispatcher.find(request)
-        mode = loop.dispatcher.mode_of(endpoint)
+            mode = loop.dispatcher.mode_of(endpoint)
         if mode == MODE_INLINE:
             response = answer_inline(loop, http, request, endpoint)
         else:
@@ -119,7 +121,7 @@ cdef inline void note_time(Loop loop, Endpoint endpoint, int64_t called_at) noex
 cdef void tell_slow(Loop loop, Endpoint endpoint, int64_t span) noexcept:
     """The application held the loop: counted each time, and named once for each route."""
     loop.row.counts.slow_handlers += 1
-    if endpoint is None or endpoint.told_slow:
+    if endpoint is None or endpoint.is_scope or endpoint.told_slow:
         return
     endpoint.told_slow = True
     try:
@@ -138,7 +140,7 @@ cdef Response answer_inline(Loop loop, Http1* http, Request request, Endpoint en
     PyContext_Enter(context)
     try:
         if http.refused:
-            return loop.dispatcher.error(request, http.refused, http.fault.decode("ascii"))
+            return loop.dispatcher.error_at(request, endpoint, http.refused, http.fault.decode("ascii"))
         return loop.dispatcher.respond_at(request, endpoint)
     finally:
         PyContext_Exit(context)
