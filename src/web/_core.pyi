@@ -243,6 +243,9 @@ class Chain:
     def is_async(self) -> bool: ...
 
 @final
+class Fault: ...
+
+@final
 class Hosts:
     def __init__(self, exact: Iterable[str], suffixes: Iterable[str]) -> None: ...
     @property

@@ -1,5 +1,5 @@
-# What stands around handlers, compiled: a Hook is a callable with what is known of it; a Chain is all hooks of the groups
-# that a route lies in, and of the route itself, in the order in which they run.
+# What stands around handlers, compiled: a Hook is a callable with what is known of it; a Chain is all hooks of the
+# groups that a route lies in, and of the route itself, in the order in which they run.
 #
 # Immutable, made when the form is: nothing is looked up or put together for a request. The App's own hooks are in no
 # Chain: they run for requests without a route, too, and Dispatcher has them.

@@ -79,14 +79,12 @@ class App(Decorators):
         self._routes = RouteList()
         self._before: list[Before] = []
         self._after: list[After] = []
-        self._errors: Errors | None = None
-        self._hosts: HostsForm | None = None
         self._folders: list[Static] = []
         self._scopes: list[Endpoint] = []  # of groups with a prefix
         self.state = SimpleNamespace()
         self._on_start: list[OnStart] = []
         self._on_stop: list[OnStop] = []
-        self._workers: Workers | None = None
+        self._once: dict[type, Any] = {}  # what an App has at most one of, by its kind
         # What is simply kept, in its order, by its kind.
         self._lists: dict[type, list[Any]] = {
             Before: self._before,
@@ -98,7 +96,7 @@ class App(Decorators):
         }
         self.add(*forms)
 
-    def add(self, *forms: Form) -> None:
+    def add(self, *forms: Form | Endpoint) -> None:
         """Add forms, in order. Hooks and folders keep their own order; folders are tried after all routes."""
         for form in forms:
             if (kept := self._lists.get(type(form))) is not None:
@@ -111,22 +109,18 @@ class App(Decorators):
                     self.add(*form.forms)
                 case Group():
                     self.add(*form.unfold())
-                case Errors():
-                    if self._errors is not None:
-                        raise RouteError(f"{form!r}: the App has errors({self._errors.label}) already; remove one")
-                    self._errors = form
-                case HostsForm():
-                    if self._hosts is not None:
-                        raise RouteError(f"{form!r}: the App has {self._hosts!r} already; name all in one")
-                    self._hosts = form
-                case Workers():
-                    if self._workers is not None:
-                        raise RouteError(f"{form!r}: the App has {self._workers!r} already; remove one of them")
-                    self._workers = form
+                case Workers() | Errors() | HostsForm():
+                    if (earlier := self._once.get(type(form))) is not None:
+                        raise RouteError(f"{form!r}: the App has {earlier!r} already; remove one of them")
+                    self._once[type(form)] = form
                 case _:
                     raise RouteError(
                         f"App(...): {form!r} is no form; write GET(pattern, handler), before(hook) and so on"
                     )
+
+    @property
+    def _workers(self) -> Workers | None:
+        return self._once.get(Workers)
 
     def url_for(self, to: object, /, **params: Any) -> str:
         """The path of a route, percent-encoded: by its name, or by its handler where that has one route only.
@@ -161,16 +155,18 @@ class App(Decorators):
     def _compile(self, *, dev: bool = False, threads: bool = False) -> Dispatcher:
         """The form in which a server answers with it, as it is now."""
         json = self._json
+        errors: Errors | None = self._once.get(Errors)
+        hosts: HostsForm | None = self._once.get(HostsForm)
         return Dispatcher(
             self._routes.router(),
             app=self,
             before=tuple(form.compiled() for form in self._before),
             after=tuple(form.compiled() for form in self._after),
-            errors=None if self._errors is None else self._errors.compiled(),
+            errors=None if errors is None else errors.compiled(),
             folders=tuple(self._folders),
             owners=tuple(form.scope for form in self._folders),
             scopes=tuple(self._scopes),
-            hosts=None if self._hosts is None else self._hosts.compiled(),
+            hosts=None if hosts is None else hosts.compiled(),
             dumps=None if json is None else json.dumps,
             loads=None if json is None else json.loads,
             dev=dev,

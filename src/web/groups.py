@@ -1,14 +1,15 @@
 """``group("/api", *forms)``: forms below a prefix, with hooks that run for them alone.
 
-A Group is a collection that grows, as an App does, until it is put into an App or another group: from then on adding to
-it is an error, because it would count for nothing. ``unfold()`` gives its forms as an App takes them: routes and folders
-with their whole patterns and with the hooks around them, start and stop hooks, and the scope of each group with a prefix.
+A Group is a collection that grows, as an App does, until it is put into an App or another group: from then on adding
+to it is an error, because it would count for nothing. ``unfold()`` gives its forms as an App takes them: routes and
+folders with their whole patterns and with the hooks around them, start and stop hooks, and the scope of each group with
+a prefix.
 
 A scope is an Endpoint that stands for the group where no route matches (see _core_dispatch.pxi). Groups without hooks
 have one, too: a 404 below their prefix is theirs, and not that of a group further out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 from web._core import Endpoint
@@ -68,18 +69,8 @@ class Group(Decorators):
                     self._errors = form
                 case Bundle():
                     self.add(*form.forms)
-                case Route():
-                    self._check(form.placed(self.prefix, None))
-                    self._forms.append(form)
-                case Static():
-                    form.placed(self.prefix, None)
-                    self._forms.append(form)
-                case Group():
-                    for inner in form.unfold(self.prefix):
-                        if isinstance(inner, Route):
-                            self._check(inner)
-                    self._forms.append(form)
-                case OnStart() | OnStop():
+                case Route() | Static() | Group() | OnStart() | OnStop():
+                    self._check(form)
                     self._forms.append(form)
                 case _:
                     raise RouteError(
@@ -87,9 +78,16 @@ class Group(Decorators):
                         "on_stop and groups can"
                     )
 
-    def _check(self, route: Route) -> None:
-        if route.pattern:  # "" is right where a group around gives it a prefix
-            self._checked.add(route)
+    def _check(self, form: "Route | Static | Group | OnStart | OnStop") -> None:
+        """RouteError where it cannot work below this prefix, or beside the earlier routes of this group."""
+        placed: Iterable[Flat] = ()
+        if isinstance(form, (Route, Static)):
+            placed = (form.placed(self.prefix, None),)
+        elif isinstance(form, Group):
+            placed = form.unfold(self.prefix)
+        for one in placed:
+            if isinstance(one, Route) and one.pattern:  # "" is right where a group around gives it a prefix
+                self._checked.add(one)
 
     def unfold(self, prefix: str = "", outer: Endpoint | None = None) -> Iterator[Flat]:
         """Its forms, below the prefix of the groups around it and inside their scope."""

@@ -7,6 +7,7 @@ a link or a redirect, can be somebody else's. The form is checked here; ``web._c
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from web._core import Hosts
 from web.errors import RouteError
@@ -25,11 +26,12 @@ class HostsForm:
     def __post_init__(self) -> None:
         if not self.names:
             raise RouteError("hosts([]): no request could be answered; name at least one, or leave it out")
+        name: Any
         for name in self.names:
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 raise RouteError(
-                    f"hosts: {name!r} is no host; write 'example.org', '*.example.org', '192.0.2.1' or '[2001:db8::1]', "
-                    "without scheme and port (any port counts), other alphabets as 'xn--...'"
+                    f"hosts: {name!r} is no host; write 'example.org', '*.example.org', '192.0.2.1' or "
+                    "'[2001:db8::1]', without scheme and port (any port counts), other alphabets as 'xn--...'"
                 )
 
     def __repr__(self) -> str:

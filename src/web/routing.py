@@ -252,7 +252,8 @@ class Route:
             raise RouteError(f"{what}: it is async and runs on the event loop; blocking=True is for a plain handler")
         if not self.cancel_on_disconnect and not waits:
             raise RouteError(f"{what}: only an async handler can be cancelled; leave cancel_on_disconnect out")
-        if self.name is not None and (not isinstance(self.name, str) or not self.name):
+        called: Any = self.name
+        if called is not None and (not isinstance(called, str) or not called):
             raise RouteError(f"{what}: name={self.name!r}: a name is text, and not empty")
         hooks = _own_hooks(what, self.before, self.after)
         endpoint = Endpoint(

@@ -6,7 +6,7 @@ client would change on the way ("." and ".."), is an error.
 
 from typing import Any
 from urllib.parse import quote
-from uuid import UUID as Uuid
+from uuid import UUID
 
 from web.routing import INT, LITERAL, REST, TEXT, Part, Route, RouteList, describe
 
@@ -50,6 +50,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _segment(what: str, kind: int, text: str, params: dict[str, Any]) -> str:
+    """One segment, or the segments of ``*``."""
     if kind == LITERAL:
         return quote(text, safe=_SAFE)
     value = params[text]
@@ -58,21 +59,29 @@ def _segment(what: str, kind: int, text: str, params: dict[str, Any]) -> str:
         if not isinstance(value, str):
             raise TypeError(f"{where}: text is needed, with '/' between the segments")
         return "/".join(_quoted(where, segment) for segment in value.split("/"))
-    if kind == INT:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{where}: an int is needed")
-        if not -(2**_BITS) <= value < 2**_BITS:
-            raise ValueError(f"{where}: it does not fit 64 bits, so the route would not match")
-        return str(int(value))
     if kind == TEXT:
-        if not isinstance(value, (str, int)) or isinstance(value, bool):
-            raise TypeError(f"{where}: text or an int is needed")
-        if value == "":
-            raise ValueError(f"{where}: a capture is not empty")
-        return _quoted(where, str(value))
-    if not isinstance(value, Uuid):
+        return _text(where, value)
+    if kind == INT:
+        return _int(where, value)
+    if not isinstance(value, UUID):
         raise TypeError(f"{where}: a uuid.UUID is needed")
     return str(value)
+
+
+def _int(where: str, value: object) -> str:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{where}: an int is needed")
+    if not -(2**_BITS) <= value < 2**_BITS:
+        raise ValueError(f"{where}: it does not fit 64 bits, so the route would not match")
+    return str(int(value))
+
+
+def _text(where: str, value: object) -> str:
+    if not isinstance(value, (str, int)) or isinstance(value, bool):
+        raise TypeError(f"{where}: text or an int is needed")
+    if value == "":
+        raise ValueError(f"{where}: a capture is not empty")
+    return _quoted(where, str(value))
 
 
 def _quoted(where: str, segment: str) -> str:
