@@ -106,6 +106,14 @@ cdef class Dispatcher:
     cdef Endpoint find(self, Request request):
         """Who answers a request; None: no route, and no group. It counts for the request only from _enter on, after
         the before hooks of the App."""
+        if self.is_wide:
+            return self._find_wide(request)
+        return self.router.route(
+            request.parsed.method, request.head + request.parsed.method_at, request.parsed.method_len,
+            request.head + request.parsed.path_at, request.parsed.path_len)
+
+    cdef Endpoint _find_wide(self, Request request):
+        """find() with hosts() and groups."""
         cdef Endpoint endpoint
         if self.hosts is not None and not self.hosts.admits(request.host):
             return self.misdirected
@@ -173,20 +181,18 @@ cdef class Dispatcher:
 
     cdef Response respond_at(self, Request request, Endpoint endpoint):
         """respond() once it is found who answers."""
-        cdef object outcome
         cdef Response response
         request.dispatcher = self
         if self.is_wide:
             return self._respond_wide(request, endpoint)
         try:
-            outcome = self._answer(request, endpoint)
+            response = self._answer(request, endpoint)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:       # asyncio.CancelledError and its like out of a plain handler are its failure, too
-            outcome = self._failure(request, _current_exception(), "handling")
-        response = <Response>outcome if type(outcome) is Response else _built_in(request, <Fault>outcome, self.dev)
+            response = self._settle(request, endpoint, self._failure(request, _current_exception(), "handling"))
         if self.after is not None:
-            response = self._after(self.after, request, endpoint, response)
+            response = self._after(request, endpoint, self.after, response)
         return response
 
     cdef Response _respond_wide(self, Request request, Endpoint endpoint):
@@ -197,7 +203,7 @@ cdef class Dispatcher:
         token = _json_dumps.set(self.dumps)
         try:
             try:
-                outcome = self._answer(request, endpoint)
+                outcome = self._answer_wide(request, endpoint)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException:
@@ -238,8 +244,8 @@ cdef class Dispatcher:
 
     # ---- the steps ----
 
-    cdef object _answer(self, Request request, Endpoint endpoint):
-        """A Response, or a Fault."""
+    cdef Response _answer(self, Request request, Endpoint endpoint):
+        """The answer where nothing is wide."""
         cdef Hook hook
         if self.before is not None:
             for hook in self.before:
@@ -247,19 +253,37 @@ cdef class Dispatcher:
                 if result is not None:
                     return self._coerce(result, "before hook", hook.label, None)
         if endpoint is None:
+            return self._settle(request, None, self._unrouted(request, None))
+        self._enter(request, endpoint)
+        result = endpoint.call(request)
+        if type(result) is Response:
+            return <Response>result
+        return self._coerce(result, "handler", endpoint.label, endpoint)
+
+    cdef object _answer_wide(self, Request request, Endpoint endpoint):
+        """A Response, or a Fault."""
+        cdef Response response = None if self.before is None else self._ask(request, self.before)
+        if response is not None:
+            return response
+        if endpoint is None:
             return self._unrouted(request, None)
         self._enter(request, endpoint)
         if endpoint.chain is not None:
-            for hook in endpoint.chain.before:
-                result = hook.call(request, request.get_params()) if hook.arity == 2 else hook.call(request)
-                if result is not None:
-                    return self._coerce(result, "before hook", hook.label, None)
-            if endpoint.is_scope:
-                return self._unrouted(request, endpoint)
-        result = endpoint.call(request)
-        if type(result) is Response:
-            return result
-        return self._coerce(result, "handler", endpoint.label, endpoint)
+            response = self._ask(request, endpoint.chain.before)
+            if response is not None:
+                return response
+        if endpoint.is_scope:
+            return self._unrouted(request, endpoint)
+        return self._coerce(endpoint.call(request), "handler", endpoint.label, endpoint)
+
+    cdef Response _ask(self, Request request, tuple hooks):
+        """What the first of these before hooks answers; None: all let the request pass."""
+        cdef Hook hook
+        for hook in hooks:
+            result = hook.call(request, request.get_params()) if hook.arity == 2 else hook.call(request)
+            if result is not None:
+                return self._coerce(result, "before hook", hook.label, None)
+        return None
 
     cdef int _enter(self, Request request, Endpoint endpoint) except -1:
         """The route counts from here on."""
@@ -322,12 +346,12 @@ cdef class Dispatcher:
         if endpoint is not None and endpoint.chain is not None:
             if request.endpoint is None:        # a before hook of the App answered, or the request was refused
                 self._enter(request, endpoint)
-            response = self._after(endpoint.chain.after, request, endpoint, response)
+            response = self._after(request, endpoint, endpoint.chain.after, response)
         if self.after is not None:
-            response = self._after(self.after, request, endpoint, response)
+            response = self._after(request, endpoint, self.after, response)
         return response
 
-    cdef Response _after(self, tuple hooks, Request request, Endpoint endpoint, Response response):
+    cdef Response _after(self, Request request, Endpoint endpoint, tuple hooks, Response response):
         cdef Hook hook
         for hook in hooks:
             if hook.is_async:       # only where nothing awaits it
