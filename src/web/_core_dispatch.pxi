@@ -190,7 +190,7 @@ cdef class Dispatcher:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:       # asyncio.CancelledError and its like out of a plain handler are its failure, too
-            response = self._settle(request, endpoint, self._failure(request, _current_exception(), "handling"))
+            response = self._failed(request, endpoint, "handling")
         if self.after is not None:
             response = self._after(request, endpoint, self.after, response)
         return response
@@ -341,28 +341,26 @@ cdef class Dispatcher:
         return _field_line("Allow", self.router.allow(methods))
 
     cdef Response _conclude(self, Request request, Endpoint endpoint, object outcome):
-        """errors(), where there is a Fault, and the after hooks from inside out."""
+        """errors(), where there is a Fault, and the after hooks from inside out. Not those that are async: there are
+        some only where a Task was to run them, and nothing awaits them here."""
         cdef Response response = self._settle(request, endpoint, outcome)
         if endpoint is not None and endpoint.chain is not None:
             if request.endpoint is None:        # a before hook of the App answered, or the request was refused
                 self._enter(request, endpoint)
-            response = self._after(request, endpoint, endpoint.chain.after, response)
+            response = self._after(request, endpoint, _plain_hooks(endpoint.chain.after), response)
         if self.after is not None:
-            response = self._after(request, endpoint, self.after, response)
+            response = self._after(request, endpoint, _plain_hooks(self.after), response)
         return response
 
     cdef Response _after(self, Request request, Endpoint endpoint, tuple hooks, Response response):
         cdef Hook hook
         for hook in hooks:
-            if hook.is_async:       # only where nothing awaits it
-                continue
             try:
                 response = self._passed(hook, hook.call(request, request.get_params(), response))
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException:
-                outcome = self._failure(request, _current_exception(), f"after hook {hook.label}, handling")
-                response = self._settle(request, endpoint, outcome)
+                response = self._failed(request, endpoint, f"after hook {hook.label}, handling")
         return response
 
     cdef Response _passed(self, Hook hook, result):
@@ -417,6 +415,10 @@ cdef class Dispatcher:
         fault = _make_fault(500, None, _NO_LINES)
         fault.error = exc
         return fault
+
+    cdef Response _failed(self, Request request, Endpoint endpoint, str doing):
+        """The answer to the exception that is being handled."""
+        return self._settle(request, endpoint, self._failure(request, _current_exception(), doing))
 
     cdef int _tell(self, Request request, exc, str what) except -1:
         try:
@@ -491,6 +493,14 @@ cdef object _busy_error():
 
 def _prefix_length(Endpoint scope not None):
     return scope.count
+
+
+cdef tuple _plain_hooks(tuple hooks):
+    cdef Hook hook
+    for hook in hooks:
+        if hook.is_async:
+            return tuple([one for one in hooks if not (<Hook>one).is_async])
+    return hooks
 
 
 cdef str _reason_of(Fault fault):
