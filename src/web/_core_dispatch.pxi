@@ -52,6 +52,7 @@ cdef class Dispatcher:
     cdef readonly Router router
     cdef readonly bint dev
     cdef tuple before           # None when there are none
+    cdef Py_ssize_t asked       # how many there are
     cdef tuple after
     cdef Hook errors
     cdef tuple folders
@@ -94,7 +95,8 @@ cdef class Dispatcher:
         around += [one for one in self.owners if one is not None]
         self.has_scopes = len(around) > 0
         self.is_wide = self.has_scopes or dumps is not None or hosts is not None or errors is not None
-        self.hooks_async = any([hook.is_async for hook in hooks])
+        self.hooks_async = any([(<Hook?>hook).is_async for hook in hooks])
+        self.asked = len(before or ())
         self.needs_asyncio = self.hooks_async or any([(<Endpoint>one).in_task for one in router.endpoints]) \
             or any([one.chain.is_async for one in around])
         self.needs_threads = threads or any([(<Endpoint>one).blocking > 0 for one in router.endpoints])
@@ -186,7 +188,7 @@ cdef class Dispatcher:
         if self.is_wide:
             return self._respond_wide(request, endpoint)
         try:
-            response = self._answer(request, endpoint)
+            response = self._answer(request, endpoint) if self.before is None else self._ask_first(request, endpoint)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:       # asyncio.CancelledError and its like out of a plain handler are its failure, too
@@ -245,13 +247,7 @@ cdef class Dispatcher:
     # ---- the steps ----
 
     cdef Response _answer(self, Request request, Endpoint endpoint):
-        """The answer where nothing is wide."""
-        cdef Hook hook
-        if self.before is not None:
-            for hook in self.before:
-                result = hook.call(request, request.get_params()) if hook.arity == 2 else hook.call(request)
-                if result is not None:
-                    return self._coerce(result, "before hook", hook.label, None)
+        """The answer where nothing is wide, behind the before hooks."""
         if endpoint is None:
             return self._settle(request, None, self._unrouted(request, None))
         self._enter(request, endpoint)
@@ -259,6 +255,19 @@ cdef class Dispatcher:
         if type(result) is Response:
             return <Response>result
         return self._coerce(result, "handler", endpoint.label, endpoint)
+
+    @cython.boundscheck(False)
+    @cython.wraparound(False)
+    cdef Response _ask_first(self, Request request, Endpoint endpoint):
+        """The answer where nothing is wide but the App has before hooks."""
+        cdef Hook hook
+        cdef Py_ssize_t i
+        for i in range(self.asked):
+            hook = <Hook>self.before[i]             # __init__ has seen that they are
+            result = hook.call(request, request.get_params()) if hook.arity == 2 else hook.call(request)
+            if result is not None:
+                return self._coerce(result, "before hook", hook.label, None)
+        return self._answer(request, endpoint)
 
     cdef object _answer_wide(self, Request request, Endpoint endpoint):
         """A Response, or a Fault."""

@@ -62,7 +62,7 @@ def test_refusals_by_the_protocol(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_file_that_is_gone(serve: Serve, tmp_path: Path, is_async: bool) -> None:
+def test_a_file_that_is_gone(serve: Serve, tmp_path: Path, is_async: bool, caplog: pytest.LogCaptureFixture) -> None:
     """No Task is at hand when the file is opened: a function that is async is left out."""
 
     async def told_later(req: web.Request, status: int, reason: str) -> dict[str, Any]:
@@ -75,6 +75,7 @@ def test_a_file_that_is_gone(serve: Serve, tmp_path: Path, is_async: bool) -> No
     assert answer.body == (
         b"Not Found: the file is not there" if is_async else b'{"status":404,"reason":"the file is not there"}'
     )
+    assert not caplog.records
 
 
 def test_no_free_thread(serve_plain: Serve) -> None:

@@ -267,8 +267,18 @@ def test_hosts(serve: Serve, way: Way) -> None:
     async def look(req: web.Request) -> None:
         seen.append(req.host)
 
+    def mark(req: web.Request, params: dict[str, Any], resp: web.Response) -> web.Response:
+        seen.append("after")
+        return resp
+
     site = serve(
-        web.hosts("localhost"), web.before(look), way.get("/", lambda req: "ok"), web.livez(), body=10, **way.options
+        web.hosts("localhost"),
+        web.before(look),
+        web.after(mark),
+        way.get("/", lambda req: "ok"),
+        web.livez(),
+        body=10,
+        **way.options,
     )
     peer = site.connect()
     assert peer.ask("/").body == b"ok"
@@ -280,7 +290,7 @@ def test_hosts(serve: Serve, way: Way) -> None:
     assert peer.ask("/").body == b"ok"
     peer.send(b"POST / HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 11\r\n\r\n")
     assert peer.answer().status == 413
-    assert seen == ["localhost"] * 2
+    assert seen == ["localhost", "after"] * 2
 
 
 def test_a_hook_that_waits_is_cancelled_with_its_route(serve: Serve, event_loop_name: str) -> None:
@@ -297,7 +307,9 @@ def test_a_hook_that_waits_is_cancelled_with_its_route(serve: Serve, event_loop_
     assert gate.cancelled.wait(20)
 
 
-def test_an_errors_function_that_waits_is_cancelled(serve: Serve, event_loop_name: str) -> None:
+def test_an_errors_function_that_waits_is_cancelled(
+    serve: Serve, event_loop_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     gate = Gate()
 
     async def told(req: web.Request, status: int, reason: str) -> str:
@@ -311,6 +323,7 @@ def test_an_errors_function_that_waits_is_cancelled(serve: Serve, event_loop_nam
     assert gate.cancelled.wait(20)
     site.await_connections(0)
     assert site.connect().ask("/ok").body == b"ok"
+    assert not caplog.records
 
 
 def test_contextvars_are_of_one_request(serve_plain: Serve, way: Way) -> None:
