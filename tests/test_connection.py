@@ -458,7 +458,7 @@ def test_a_servers_connection_refuses_the_steps_and_shows_its_facts(tls: bool, p
 
 BARE = (
     *("Connection", "Plain", "Tls", "Loop", "Listener", "TlsContext", "Request", "Response", "Router", "Endpoint"),
-    *("Hook", "Dispatcher", "RequestParser", "ChunkedDecoder", "ParsedRequest"),
+    *("Hook", "Chain", "Hosts", "Fault", "Dispatcher", "RequestParser", "ChunkedDecoder", "ParsedRequest"),
 )
 ODD: list[tuple[Any, ...]] = [
     (),
@@ -524,6 +524,8 @@ MADE: dict[str, Callable[[], Any]] = {
     "Router": lambda: web.App(web.GET("/:x", lambda req: "x"))._compile().router,
     "Endpoint": lambda: web.App(web.GET("/:x", lambda req: "x"))._compile().router.endpoints[0],
     "Hook": lambda: _core.Hook(str, 1, "hook"),
+    "Chain": lambda: _core.Chain((_core.Hook(str, 1, "hook"),)),
+    "Hosts": lambda: _core.Hosts(["a"], [".a"]),
 }
 
 

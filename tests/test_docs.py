@@ -298,6 +298,7 @@ STATUSES = [
     (("414", "the request line"), b"GET /" + b"a" * 9000, False),
     (("415", "`req.text()`"), b"GET /text HTTP/1.1\r\nHost: a\r\nContent-Type: a/b; charset=utf-7\r\n\r\n", True),
     (("417", "an expectation"), _POST + b"Expect: cake\r\n\r\n", False),
+    (("421", "a host"), b"GET / HTTP/1.1\r\nHost: other\r\n\r\n", False),
     (("431", "`field`"), b"GET / HTTP/1.1\r\nHost: " + b"a" * 9000, False),
     (("431", "`field`"), _CHUNKED + b"0\r\na: " + b"a" * 9000, True),
     (("500", "a handler"), b"GET /fails HTTP/1.1\r\nHost: a\r\n\r\n", True),
@@ -329,6 +330,7 @@ def any_status(tmp_path: Path) -> web.App:
         web.GET("/fails", fails),
         web.GET("/none", nothing),
         web.static(tmp_path),
+        web.hosts(["a"]),
         web.after(lambda req, params, resp: resp.with_header("X-Seen", "yes")),
     )
 
@@ -364,7 +366,7 @@ def raise_sites() -> set[tuple[str, int]]:
     """(file, first line) of each `raise RouteError(...)`."""
     return {
         (name, node.lineno)
-        for name in ("routing.py", "static.py", "app.py")
+        for name in ("routing.py", "static.py", "app.py", "groups.py", "hosts.py")
         for node in ast.walk(ast.parse((SOURCES / name).read_text()))
         if isinstance(node, ast.Raise) and "RouteError" in ast.dump(node)
     }

@@ -14,9 +14,11 @@ from web.connection import Connection, ConnectionInUse, Plain, Tls
 from web.dev_certificate import dev_certificate
 from web.errors import HTTPError, RouteError, WebError
 from web.factories import defserver, defserver_tls
+from web.groups import group
+from web.hosts import hosts
 from web.limits import Limits
 from web.metrics import livez, metrics, readyz
-from web.routing import DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, after, before, on_start, on_stop, route
+from web.routing import DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, after, before, errors, on_start, on_stop, route
 from web.server import Server
 from web.sockets import ListenError
 from web.static import static
@@ -52,6 +54,9 @@ __all__ = [
     "defserver",
     "defserver_tls",
     "dev_certificate",
+    "errors",
+    "group",
+    "hosts",
     "livez",
     "metrics",
     "on_start",

@@ -143,6 +143,7 @@ class Request:
     def state(self) -> SimpleNamespace: ...
     @property
     def app(self) -> App | None: ...
+    def url_for(self, to: object, /, **params: Any) -> str: ...
     @property
     def client(self) -> tuple[str, int] | None: ...
     @property
@@ -218,6 +219,42 @@ class FileCache:
     def keep(self, raw_path: str, response: Response) -> Response: ...
 
 @final
+class Hook:
+    def __init__(self, call: object, arity: int, label: str, is_async: bool = False) -> None: ...
+    @property
+    def is_async(self) -> bool: ...
+    @property
+    def call(self) -> Any: ...
+    @property
+    def label(self) -> str: ...
+
+@final
+class Chain:
+    def __init__(
+        self, before: tuple[Hook, ...] = (), after: tuple[Hook, ...] = (), errors: Hook | None = None
+    ) -> None: ...
+    @property
+    def before(self) -> tuple[Hook, ...]: ...
+    @property
+    def after(self) -> tuple[Hook, ...]: ...
+    @property
+    def errors(self) -> Hook | None: ...
+    @property
+    def is_async(self) -> bool: ...
+
+@final
+class Fault: ...
+
+@final
+class Hosts:
+    def __init__(self, exact: Iterable[str], suffixes: Iterable[str]) -> None: ...
+    @property
+    def exact(self) -> frozenset[str]: ...
+    @property
+    def suffixes(self) -> tuple[str, ...]: ...
+    def admits(self, authority: str) -> bool: ...
+
+@final
 class Endpoint:
     def __init__(
         self,
@@ -231,7 +268,16 @@ class Endpoint:
         is_async: bool = False,
         blocking: bool | None = None,
         cancels: bool = True,
+        chain: Chain | None = None,
+        scope: Endpoint | None = None,
+        is_scope: bool = False,
     ) -> None: ...
+    @property
+    def chain(self) -> Chain | None: ...
+    @property
+    def scope(self) -> Endpoint | None: ...
+    @property
+    def is_scope(self) -> bool: ...
     @property
     def is_async(self) -> bool: ...
     @property
@@ -254,16 +300,6 @@ class Router:
     def repeat(self, method: str, path: str, n: int) -> bool: ...
 
 @final
-class Hook:
-    def __init__(self, call: object, arity: int, label: str, is_async: bool = False) -> None: ...
-    @property
-    def is_async(self) -> bool: ...
-    @property
-    def call(self) -> Any: ...
-    @property
-    def label(self) -> str: ...
-
-@final
 class Dispatcher:
     def __init__(
         self,
@@ -272,7 +308,11 @@ class Dispatcher:
         app: App | None = None,
         before: tuple[Hook, ...] | None = None,
         after: tuple[Hook, ...] | None = None,
+        errors: Hook | None = None,
         folders: tuple[Callable[[Request], Response | None], ...] = (),
+        owners: tuple[Endpoint | None, ...] | None = None,
+        scopes: tuple[Endpoint, ...] = (),
+        hosts: Hosts | None = None,
         dumps: Callable[[Any], str | bytes] | None = None,
         loads: Callable[[bytes], Any] | None = None,
         dev: bool = False,

@@ -13,8 +13,11 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_json        JSON of the standard library, or the App's
     _core_request     Request
     _core_response    Response
+    _core_chain       hooks of groups and routes, compiled
+    _core_hosts       the hosts that an application answers for
     _core_routing     Router
     _core_probes      health routes, answered without the application
+    _core_faults      errors that the framework answers, and their bodies
     _core_dispatch    Dispatcher: hooks, route, handler, coercion
     _core_output      what a connection still has to send: a queue of segments
     _core_files       small files of static folders, kept in memory
@@ -79,8 +82,11 @@ include "_core_sources.pxi"
 include "_core_json.pxi"
 include "_core_request.pxi"
 include "_core_response.pxi"
+include "_core_chain.pxi"
+include "_core_hosts.pxi"
 include "_core_routing.pxi"
 include "_core_probes.pxi"
+include "_core_faults.pxi"
 include "_core_dispatch.pxi"
 include "_core_output.pxi"
 include "_core_files.pxi"

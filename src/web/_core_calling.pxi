@@ -89,9 +89,11 @@ cdef inline int exchange_answer_one(Loop loop, Connection c) except? -1:
         if http.refused:
             count_refusal(loop.row, http.refused, http.fault)
             c.reason = CLOSE_BAD_REQUEST if http.refused != 408 else CLOSE_BODY_SLOW
+            endpoint = loop.dispatcher.find_refused(request)
+            mode = loop.dispatcher.mode_of_refused(endpoint)
         else:
             endpoint = loop.dispatcher.find(request)
-        mode = MODE_INLINE if loop.dispatcher.always_inline else loop.dispatcher.mode_of(endpoint)
+            mode = MODE_INLINE if loop.dispatcher.always_inline else loop.dispatcher.mode_of(endpoint)
         if mode == MODE_INLINE:
             response = answer_inline(loop, http, request, endpoint)
         else:
@@ -132,7 +134,7 @@ cdef inline void note_time(Loop loop, Endpoint endpoint, int64_t called_at) noex
 cdef void tell_slow(Loop loop, Endpoint endpoint, int64_t span) noexcept:
     """The application held the loop: counted each time, and named once for each route."""
     loop.row.counts.slow_handlers += 1
-    if endpoint is None or endpoint.told_slow:
+    if endpoint is None or endpoint.is_scope or endpoint.told_slow:
         return
     endpoint.told_slow = True
     try:
@@ -150,7 +152,7 @@ cdef inline Response answer_inline(Loop loop, Http1* http, Request request, Endp
         context_enter(loop)
     try:
         if http.refused:
-            response = loop.dispatcher.error(request, http.refused, http.fault.decode("ascii"))
+            response = loop.dispatcher.error_at(request, endpoint, http.refused, http.fault.decode("ascii"))
         else:
             response = loop.dispatcher.respond_at(request, endpoint)
     except BaseException:

@@ -75,7 +75,7 @@ cdef class Pending:
     def what(self):
         """How messages name it: method, path, how long it has taken."""
         age = (web_monotonic_ns() - self.since) / 1e9
-        label = "no route" if self.endpoint is None else f"handler {self.endpoint.label}, route {self.endpoint.pattern}"
+        label = "no route" if self.endpoint is None else self.endpoint.name()
         return f"{self.request.method} {self.request.raw_path} ({label}, {age:.1f} s)"
 
 
@@ -113,7 +113,7 @@ cdef Response pending_begin(Loop loop, Connection c, Request request, Endpoint e
         pending.fault = http.fault.decode("ascii")
     if mode == MODE_POOL:
         if not loop.pool.has_room():
-            return loop.dispatcher.busy(request)
+            return loop.dispatcher.busy(request, endpoint)
         request.detach()
         pending.context = PyContext_CopyCurrent()
         pending_wait(http, pending)

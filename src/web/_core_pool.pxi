@@ -141,7 +141,7 @@ cdef int pending_run(Dispatcher dispatcher, Pending pending) except -1:
     PyContext_Enter(pending.context)
     try:
         if pending.refused:
-            pending.response = dispatcher.error(pending.request, pending.refused, pending.fault)
+            pending.response = dispatcher.error_at(pending.request, pending.endpoint, pending.refused, pending.fault)
         else:
             pending.response = dispatcher.respond_at(pending.request, pending.endpoint)
     except BaseException:               # KeyboardInterrupt or SystemExit: the loop's thread raises it

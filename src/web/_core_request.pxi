@@ -387,6 +387,13 @@ cdef class Request:
             raise _unbound()
         return None if self.dispatcher is None else self.dispatcher.app
 
+    def url_for(self, to, /, **params):
+        """str: the path of a route of the App that answers, ``app.url_for(to, **params)``."""
+        app = self.app
+        if app is None:
+            raise RuntimeError("req.url_for(): no App answers this request, it was made by hand; use app.url_for()")
+        return app.url_for(to, **params)
+
     @property
     def client(self):
         """(host, port) of the peer; None for a Unix socket or a request made by hand. A proxy's if there is one."""

@@ -160,6 +160,7 @@ cdef class Endpoint:
 
     ``parts``: for each segment of the pattern (kind, text): 1 literal, 2 text, 3 int, 4 uuid, 5 the rest; text is the
     literal or the capture's name. No parts: the bare ``*``. web.routing makes these; it has checked everything.
+    ``is_scope``: it stands for a group where no route matches, so that the group's hooks run for what lies below it.
     """
     cdef readonly tuple methods
     cdef readonly str pattern
@@ -168,6 +169,10 @@ cdef class Endpoint:
     cdef bint with_params           # handler(req, params), else handler(req)
     cdef readonly bint is_async
     cdef readonly bint cancels      # an async handler is cancelled when its client goes away
+    cdef readonly Chain chain       # hooks of its own and of its groups; None: it has none
+    cdef readonly Endpoint scope    # the group that it lies in, if that has hooks
+    cdef readonly bint is_scope     # no route, but what lies below the prefix of a group: the pattern is the prefix
+    cdef bint in_task               # the handler or something in the chain is async
     cdef bint told_slow             # the log has named it as one that holds the loop
     cdef int blocking               # 1: runs in the pool, 0: does not, -1: as the server says
     cdef bint has_rest
@@ -178,7 +183,7 @@ cdef class Endpoint:
 
     def __init__(self, tuple methods not None, str pattern not None, tuple parts not None, handler,
                  bint with_params=False, str label not None="", *, bint is_async=False, blocking=None,
-                 bint cancels=True):
+                 bint cancels=True, Chain chain=None, Endpoint scope=None, bint is_scope=False):
         cdef const char* text
         cdef Py_ssize_t[1] length
         cdef int kind
@@ -192,7 +197,11 @@ cdef class Endpoint:
         self.is_async = is_async
         self.blocking = -1 if blocking is None else bool(blocking)
         self.cancels = cancels
-        self.is_fixed = len(parts) > 0
+        self.chain = chain
+        self.scope = scope
+        self.is_scope = is_scope
+        self.in_task = is_async or (chain is not None and chain.is_async)
+        self.is_fixed = is_scope or len(parts) > 0
         self.has_rest = len(parts) == 0
         self.count = 0
         self.texts = [name for _, name in parts]
@@ -229,6 +238,20 @@ cdef class Endpoint:
             if not _part_matches(&self.parts[i], path.segments[i]):
                 return 0
         return 1
+
+    cdef bint opens(self, const RoutePath* path) noexcept nogil:
+        """Predicate of a scope: the path is its prefix, or lies below it."""
+        cdef int i
+        if path.count < self.count:
+            return 0
+        for i in range(self.count):
+            if not _part_matches(&self.parts[i], path.segments[i]):
+                return 0
+        return 1
+
+    cdef str name(self):
+        """How messages say what was to answer."""
+        return "no route" if self.is_scope else f"handler {self.label}, route {self.pattern}"
 
     cdef int fill(self, Request request) except -1:
         """Puts the captures of a path that matches into request._params, which is there."""
@@ -542,6 +565,18 @@ cdef class Router:
         finally:
             route_path_free(&path)
         return methods
+
+    cdef Endpoint of_any_method(self, const char* raw, size_t length):
+        """The first route that matches the path, whatever the method; None: there is none."""
+        cdef RoutePath path
+        cdef PyObject* found
+        try:
+            if route_path_split(&path, raw, length) < 0:
+                raise MemoryError()
+            found = self.find(~<uint64_t>0, &path)
+        finally:
+            route_path_free(&path)
+        return None if found == NULL else <Endpoint>found
 
     cdef str allow(self, uint64_t methods):
         """The value of Allow (RFC 9110 10.2.1): GET brings HEAD, and OPTIONS is always answered."""

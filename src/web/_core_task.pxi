@@ -23,8 +23,9 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
     """Answers one request; see _core_task.pxi."""
     cdef Request request = pending.request
     cdef Endpoint endpoint = pending.endpoint
-    cdef Response response = None
+    cdef Response response
     cdef Hook hook
+    cdef object outcome
     cdef object result
     request.dispatcher = dispatcher
     try:
@@ -32,35 +33,36 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
             _json_dumps.set(dispatcher.dumps)       # the Task's context is its own
         try:
             if pending.refused:
-                response = dispatcher._plain(pending.refused, pending.fault)
+                outcome = _make_fault(pending.refused, pending.fault, _NO_LINES)
+            elif endpoint is not None and endpoint is dispatcher.misdirected:
+                pending.finish(dispatcher._misdirect(request), None)
+                return
             else:
-                for hook in dispatcher.before or ():
-                    result = hook.call(request, request.get_params()) if hook.arity == 2 else hook.call(request)
-                    if hook.is_async:
-                        result = await result
-                    if result is not None:
-                        response = dispatcher._coerce(result, "before hook", hook.label, None)
-                        break
-                if response is None and endpoint is None:
-                    response = dispatcher._unrouted(request)
-                elif response is None:
+                outcome = await _ask(dispatcher, dispatcher.before, request) if dispatcher.before is not None else None
+                if outcome is None and endpoint is not None:
                     dispatcher._enter(request, endpoint)
-                    if endpoint.is_async:
-                        result = await endpoint.call(request)
-                    elif dispatcher.is_pooled(endpoint):
-                        result = await pending.loop.pool.call(endpoint, request)
+                    if endpoint.chain is not None:
+                        outcome = await _ask(dispatcher, endpoint.chain.before, request)
+                if outcome is None:
+                    if endpoint is None or endpoint.is_scope:
+                        outcome = dispatcher._unrouted(request, endpoint)
                     else:
-                        result = endpoint.call(request)
-                    response = dispatcher._coerce(result, "handler", endpoint.label, endpoint)
+                        if endpoint.is_async:
+                            result = await endpoint.call(request)
+                        elif dispatcher.is_pooled(endpoint):
+                            result = await pending.loop.pool.call(endpoint, request)
+                        else:
+                            result = endpoint.call(request)
+                        outcome = dispatcher._coerce(result, "handler", endpoint.label, endpoint)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:
             error = _current_exception()
-            if pending.state == PENDING_ABANDONED and isinstance(error, _CancelledError):
-                pending.finish(None, None)
-                return
-            response = dispatcher._failure(request, error, "handling")
-        for hook in dispatcher.after or ():
+            if _is_left(pending, error):
+                raise
+            outcome = dispatcher._failure(request, error, "handling")
+        response = outcome if type(outcome) is Response else await _form(dispatcher, pending, outcome)
+        for hook in _after_hooks(dispatcher, request, endpoint):
             try:
                 result = hook.call(request, request.get_params(), response)
                 if hook.is_async:
@@ -70,10 +72,58 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
                 raise
             except BaseException:
                 error = _current_exception()
-                if pending.state == PENDING_ABANDONED and isinstance(error, _CancelledError):
-                    pending.finish(None, None)
-                    return
-                response = dispatcher._failure(request, error, f"after hook {hook.label}, handling")
+                if _is_left(pending, error):
+                    raise
+                outcome = dispatcher._failure(request, error, f"after hook {hook.label}, handling")
+                response = outcome if type(outcome) is Response else await _form(dispatcher, pending, outcome)
         pending.finish(response, None)
     except (KeyboardInterrupt, SystemExit):
         pending.finish(None, _current_exception())
+    except BaseException:
+        if not _is_left(pending, _current_exception()):
+            raise
+        pending.finish(None, None)
+
+
+async def _ask(Dispatcher dispatcher not None, tuple hooks not None, Request request not None):
+    """What the first of these before hooks answers; None: all let the request pass."""
+    cdef Hook hook
+    for hook in hooks:
+        result = hook.call(request, request.get_params()) if hook.arity == 2 else hook.call(request)
+        if hook.is_async:
+            result = await result
+        if result is not None:
+            return dispatcher._coerce(result, "before hook", hook.label, None)
+    return None
+
+
+async def _form(Dispatcher dispatcher not None, Pending pending not None, Fault fault not None):
+    """Dispatcher._settle for a Fault, with a function that may be async."""
+    cdef Hook errors = dispatcher._errors_for(pending.endpoint, fault)
+    if errors is None or not errors.is_async:
+        return dispatcher._settle(pending.request, pending.endpoint, fault)
+    try:
+        result = await errors.call(pending.request, fault.status, _reason_of(fault))
+        return dispatcher._formed(errors, fault, result)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
+        error = _current_exception()
+        if _is_left(pending, error):
+            raise
+        return dispatcher._unformed(pending.request, errors, fault, error)
+
+
+cdef bint _is_left(Pending pending, object error) noexcept:
+    """Predicate: the Task ends because the client of its request went away."""
+    return pending.state == PENDING_ABANDONED and isinstance(error, _CancelledError)
+
+
+cdef tuple _after_hooks(Dispatcher dispatcher, Request request, Endpoint endpoint):
+    """From inside out."""
+    cdef tuple own = dispatcher.after if dispatcher.after is not None else ()
+    if endpoint is None or endpoint.chain is None:
+        return own
+    if request.endpoint is None:        # a before hook of the App answered, or the request was refused
+        dispatcher._enter(request, endpoint)
+    return endpoint.chain.after + own

@@ -8,38 +8,34 @@
 An App is checked as it grows and compiled when a server starts; what is added later counts for the next start.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from os import PathLike
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, Unpack
+from types import SimpleNamespace
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, Unpack
 
-from web._core import Dispatcher, Hook
+from web._core import Dispatcher, Endpoint
+from web.decorators import Decorators
 from web.errors import RouteError
+from web.groups import Group
+from web.hosts import HostsForm
 from web.limits import Limits
 from web.routing import (
     After,
-    AfterHook,
     Before,
-    BeforeHook,
     Bundle,
-    Handler,
-    LifeHook,
+    Errors,
     OnStart,
     OnStop,
     Route,
     RouteList,
-    RouteOptions,
-    is_async,
 )
 from web.static import Static
+from web.urls import build_url
 from web.worker_options import Workers
 
 __all__ = ["App", "Form", "Json"]
 
-Form: TypeAlias = Route | Before | After | Static | OnStart | OnStop | Workers | Bundle
-H = TypeVar("H", bound=Handler)
-B = TypeVar("B", bound=BeforeHook)
-A = TypeVar("A", bound=AfterHook)
-L = TypeVar("L", bound=LifeHook)
+Form: TypeAlias = Route | Before | After | Errors | Static | Group | HostsForm | OnStart | OnStop | Workers | Bundle
 
 
 class Json(Protocol):
@@ -67,12 +63,12 @@ class ServeOptions(TypedDict, total=False):
     slow_handler: float
 
 
-class App:
+class App(Decorators):
     """``App(*forms, json=None)``. RouteError tells what is wrong with a form, alone or beside the earlier ones.
 
     ``json``: an object with ``dumps(value) -> str or bytes`` and ``loads(bytes)``, used for returned dicts and lists,
     for ``Response.json`` and ``req.json()``; by default the standard library's, with ``allow_nan=False`` and
-    ``ensure_ascii=False``.
+    ``ensure_ascii=False``. ``app.state`` is free for what the application shares, such as a pool of connections.
     """
 
     def __init__(self, *forms: Form, json: Json | None = None) -> None:
@@ -84,9 +80,11 @@ class App:
         self._before: list[Before] = []
         self._after: list[After] = []
         self._folders: list[Static] = []
+        self._scopes: list[Endpoint] = []  # of groups with a prefix
+        self.state = SimpleNamespace()
         self._on_start: list[OnStart] = []
         self._on_stop: list[OnStop] = []
-        self._workers: Workers | None = None
+        self._once: dict[type, Any] = {}  # what an App has at most one of, by its kind
         # What is simply kept, in its order, by its kind.
         self._lists: dict[type, list[Any]] = {
             Before: self._before,
@@ -94,10 +92,11 @@ class App:
             Static: self._folders,
             OnStart: self._on_start,
             OnStop: self._on_stop,
+            Endpoint: self._scopes,
         }
         self.add(*forms)
 
-    def add(self, *forms: Form) -> None:
+    def add(self, *forms: Form | Endpoint) -> None:
         """Add forms, in order. Hooks and folders keep their own order; folders are tried after all routes."""
         for form in forms:
             if (kept := self._lists.get(type(form))) is not None:
@@ -108,78 +107,28 @@ class App:
                     self._routes.add(form)
                 case Bundle():
                     self.add(*form.forms)
-                case Workers():
-                    if self._workers is not None:
-                        raise RouteError(f"{form!r}: the App has {self._workers!r} already; remove one of them")
-                    self._workers = form
+                case Group():
+                    self.add(*form.unfold())
+                case Workers() | Errors() | HostsForm():
+                    if (earlier := self._once.get(type(form))) is not None:
+                        raise RouteError(f"{form!r}: the App has {earlier!r} already; remove one of them")
+                    self._once[type(form)] = form
                 case _:
                     raise RouteError(
                         f"App(...): {form!r} is no form; write GET(pattern, handler), before(hook) and so on"
                     )
 
-    # ---- decorators: each adds the form of the same name, and returns what it decorates as it is ----
+    @property
+    def _workers(self) -> Workers | None:
+        return self._once.get(Workers)
 
-    def route(self, methods: str | Iterable[str], pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
-        """Decorator for ``route(methods, pattern, handler, **options)``."""
-        names = (methods,) if isinstance(methods, str) else tuple(methods)
+    def url_for(self, to: object, /, **params: Any) -> str:
+        """The path of a route, percent-encoded: by its name, or by its handler where that has one route only.
 
-        def add(handler: H) -> H:
-            self.add(Route(names, pattern, handler, **options))
-            return handler
-
-        return add
-
-    def get(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
-        """Decorator for ``GET(pattern, handler, **options)``."""
-        return self.route("GET", pattern, **options)
-
-    def post(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
-        """Decorator for ``POST(pattern, handler, **options)``."""
-        return self.route("POST", pattern, **options)
-
-    def put(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
-        """Decorator for ``PUT(pattern, handler, **options)``."""
-        return self.route("PUT", pattern, **options)
-
-    def patch(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
-        """Decorator for ``PATCH(pattern, handler, **options)``."""
-        return self.route("PATCH", pattern, **options)
-
-    def delete(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
-        """Decorator for ``DELETE(pattern, handler, **options)``."""
-        return self.route("DELETE", pattern, **options)
-
-    def head(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
-        """Decorator for ``HEAD(pattern, handler, **options)``."""
-        return self.route("HEAD", pattern, **options)
-
-    def options(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
-        """Decorator for ``OPTIONS(pattern, handler, **options)``."""
-        return self.route("OPTIONS", pattern, **options)
-
-    def before(self, hook: B) -> B:
-        """Decorator for ``before(hook)``, without parentheses."""
-        self.add(Before(hook))
-        return hook
-
-    def after(self, hook: A) -> A:
-        """Decorator for ``after(hook)``, without parentheses."""
-        self.add(After(hook))
-        return hook
-
-    def on_start(self, hook: L) -> L:
-        """Decorator for ``on_start(hook)``, without parentheses."""
-        self.add(OnStart(hook))
-        return hook
-
-    def on_stop(self, hook: L) -> L:
-        """Decorator for ``on_stop(hook)``, without parentheses."""
-        self.add(OnStop(hook))
-        return hook
-
-    def static(self, folder: str | PathLike[str], at: str = "/") -> None:
-        """Adds ``static(folder, at)``."""
-        self.add(Static(str(folder), at))
+        LookupError: there is no such route, or more than one; TypeError: a capture is missing, one is unknown, or of
+        another type; ValueError: a value that the route would not match.
+        """
+        return build_url(self._routes, to, params)
 
     # ---- serving ----
 
@@ -206,12 +155,18 @@ class App:
     def _compile(self, *, dev: bool = False, threads: bool = False) -> Dispatcher:
         """The form in which a server answers with it, as it is now."""
         json = self._json
+        errors: Errors | None = self._once.get(Errors)
+        hosts: HostsForm | None = self._once.get(HostsForm)
         return Dispatcher(
             self._routes.router(),
             app=self,
-            before=tuple(Hook(form.hook, form.arity, form.label, is_async(form.hook)) for form in self._before),
-            after=tuple(Hook(form.hook, 3, form.label, is_async(form.hook)) for form in self._after),
+            before=tuple(form.compiled() for form in self._before),
+            after=tuple(form.compiled() for form in self._after),
+            errors=None if errors is None else errors.compiled(),
             folders=tuple(self._folders),
+            owners=tuple(form.scope for form in self._folders),
+            scopes=tuple(self._scopes),
+            hosts=None if hosts is None else hosts.compiled(),
             dumps=None if json is None else json.dumps,
             loads=None if json is None else json.loads,
             dev=dev,

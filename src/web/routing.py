@@ -15,23 +15,28 @@ Handlers and hooks are plain or ``async def``. Options of a route (``RouteOption
 - ``blocking`` True: a plain handler that waits (a database, a file) runs in a thread of the pool; False: it runs on the
   event loop; by default the server's ``threads`` decides
 - ``cancel_on_disconnect`` False: an async handler goes on when its client goes away; by default it is cancelled
+- ``before``, ``after``: lists of hooks for this route alone; they run inside those of its groups and of the App
+- ``name``: what ``url_for`` calls it by
+
+A Route as it is written knows nothing of groups; ``placed()`` gives the one that stands in a group, with its whole
+pattern and with all hooks around it compiled (``Chain``). The pattern "" is the prefix of the group itself.
 """
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias, TypedDict, Unpack
 
-from web._core import Endpoint, Request, Response, Router
+from web._core import Chain, Endpoint, Hook, Request, Response, Router
 from web.errors import RouteError
 
 __all__ = [
     "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT",
-    "After", "Answer", "Before", "Bundle", "Handler", "LifeHook", "OnStart", "OnStop", "Route", "RouteList",
-    "RouteOptions",
-    "after", "before", "make_router", "on_start", "on_stop", "route",
+    "After", "Answer", "Before", "Bundle", "Errors", "ErrorsHook", "Handler", "LifeHook", "OnStart", "OnStop", "Route",
+    "RouteList", "RouteOptions",
+    "after", "before", "errors", "make_router", "on_start", "on_stop", "route",
 ]  # fmt: skip
 
 Body: TypeAlias = str | bytes | dict[Any, Any] | list[Any]
@@ -43,6 +48,7 @@ Handler: TypeAlias = Callable[[Request], Result] | Callable[[Request, Params], R
 BeforeResult: TypeAlias = Answer | Awaitable[Answer | None] | None
 BeforeHook: TypeAlias = Callable[[Request], BeforeResult] | Callable[[Request, Params], BeforeResult]
 AfterHook: TypeAlias = Callable[[Request, Params, Response], Response | Awaitable[Response]]
+ErrorsHook: TypeAlias = Callable[[Request, int, str], Result]
 LifeHook: TypeAlias = Callable[[], object] | Callable[[Any], object]
 
 # The kinds of parts, as Endpoint takes them.
@@ -221,12 +227,16 @@ class Route:
     handler: Handler
     blocking: bool | None = None
     cancel_on_disconnect: bool = True
+    before: Sequence[BeforeHook] = ()
+    after: Sequence[AfterHook] = ()
+    name: str | None = None
+    scope: Endpoint | None = field(default=None, repr=False, compare=False)  # of the group that it was placed in
     parts: tuple[Part, ...] = field(init=False, repr=False, compare=False)
     endpoint: Endpoint = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         methods = _check_methods(self.methods, self.pattern)
-        parts = parse_pattern(self.pattern)
+        parts = parse_pattern(self.pattern) if self.pattern != "" else ()
         label = describe(self.handler)
         captures = [text for kind, text in parts if kind not in (LITERAL, REST)]
         what = f"handler {label} of {self.pattern}"
@@ -242,6 +252,10 @@ class Route:
             raise RouteError(f"{what}: it is async and runs on the event loop; blocking=True is for a plain handler")
         if not self.cancel_on_disconnect and not waits:
             raise RouteError(f"{what}: only an async handler can be cancelled; leave cancel_on_disconnect out")
+        called: Any = self.name
+        if called is not None and (not isinstance(called, str) or not called):
+            raise RouteError(f"{what}: name={self.name!r}: a name is text, and not empty")
+        hooks = _own_hooks(what, self.before, self.after)
         endpoint = Endpoint(
             methods,
             self.pattern,
@@ -252,10 +266,41 @@ class Route:
             is_async=waits,
             blocking=self.blocking,
             cancels=self.cancel_on_disconnect,
+            chain=make_chain(self.scope, *hooks),
+            scope=self.scope,
         )
+        object.__setattr__(self, "before", tuple(self.before))
+        object.__setattr__(self, "after", tuple(self.after))
         object.__setattr__(self, "methods", methods)
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "endpoint", endpoint)
+
+    def placed(self, prefix: str, scope: Endpoint | None) -> "Route":
+        """This route in a group: below its prefix, with the hooks of its scope (None: there are none) around it."""
+        if self.pattern == "*" and prefix:
+            raise RouteError(f"group({prefix!r}): its route '*' would match outside of it; write '/*'")
+        return replace(self, pattern=prefix + self.pattern, scope=scope)
+
+
+def _own_hooks(what: str, before: Any, after: Any) -> tuple[list["Before"], list["After"]]:
+    for name, hooks in (("before", before), ("after", after)):
+        if not isinstance(hooks, (list, tuple)):
+            raise RouteError(f"{what}: {name}={hooks!r}: give a list of hooks")
+    return [Before(hook) for hook in before], [After(hook) for hook in after]
+
+
+def make_chain(
+    outer: Endpoint | None, before: Iterable["Before"], after: Iterable["After"], errors: "Errors | None" = None
+) -> Chain | None:
+    """The hooks of a group or route inside those of the group around it; None: there are none."""
+    around = None if outer is None else outer.chain
+    inner = tuple(one.compiled() for one in before), tuple(one.compiled() for one in after)
+    if inner == ((), ()) and errors is None:
+        return around
+    if around is None:
+        return Chain(*inner, None if errors is None else errors.compiled())
+    chosen = around.errors if errors is None else errors.compiled()
+    return Chain(around.before + inner[0], inner[1] + around.after, chosen)
 
 
 def _check_methods(methods: str | Iterable[object], pattern: str) -> tuple[str, ...]:
@@ -287,6 +332,9 @@ class Before:
         object.__setattr__(self, "label", describe(self.hook))
         object.__setattr__(self, "arity", _arity(f"before hook {self.label}", self.hook))
 
+    def compiled(self) -> Hook:
+        return Hook(self.hook, self.arity, self.label, is_async(self.hook))
+
 
 @dataclass(frozen=True, slots=True)
 class After:
@@ -301,6 +349,28 @@ class After:
         if len(needed) > 3 or len(needed) + len(optional) < 3:
             raise RouteError(f"after hook {label} takes ({', '.join(needed)}): it is called with (req, params, resp)")
         object.__setattr__(self, "label", label)
+
+    def compiled(self) -> Hook:
+        return Hook(self.hook, 3, self.label, is_async(self.hook))
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Makes the bodies of errors: ``hook(req, status, reason)`` returns what a handler may return."""
+
+    hook: ErrorsHook
+    label: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        label = describe(self.hook)
+        needed, optional = _positional(f"errors function {label}", self.hook)
+        if len(needed) > 3 or len(needed) + len(optional) < 3:
+            takes = ", ".join(needed) or "nothing"
+            raise RouteError(f"errors function {label} takes ({takes}): it is called with (req, status, reason)")
+        object.__setattr__(self, "label", label)
+
+    def compiled(self) -> Hook:
+        return Hook(self.hook, 3, self.label, is_async(self.hook))
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +414,9 @@ class RouteOptions(TypedDict, total=False):
 
     blocking: bool | None
     cancel_on_disconnect: bool
+    before: Sequence[BeforeHook]
+    after: Sequence[AfterHook]
+    name: str | None
 
 
 def route(methods: str | Iterable[str], pattern: str, handler: Handler, **options: Unpack[RouteOptions]) -> Route:
@@ -396,6 +469,14 @@ def after(hook: AfterHook) -> After:
     return After(hook)
 
 
+def errors(hook: ErrorsHook) -> Errors:
+    """Make the bodies of errors: ``hook(req, status, reason)``, in an App or a group; the innermost one is asked.
+
+    A body without a status gets the error's; Allow, Retry-After and other fields of the error are kept.
+    """
+    return Errors(hook)
+
+
 def on_start(hook: LifeHook) -> OnStart:
     """Run a hook when a server starts, in the order of registration; in each worker."""
     return OnStart(hook)
@@ -419,10 +500,15 @@ class RouteList:
         self._routes: list[Route] = []
         # (method, first literal segment, or None for a capture or *) -> routes: only these can cover one another
         self._by_first: dict[tuple[str, str | None], list[Route]] = {}
+        self.by_name: dict[str, Route] = {}
         for one in routes:
             self.add(one)
 
     def add(self, new: Route) -> None:
+        if new.pattern == "":
+            raise RouteError("pattern '' is the prefix of a group, and here is none: write '/'")
+        if new.name is not None and (named := self.by_name.get(new.name)) is not None:
+            raise RouteError(f"{new.pattern}: the name {new.name!r} is that of {named.pattern} already; choose another")
         first = new.parts[0][1] if new.parts and new.parts[0][0] == LITERAL else None
         for method in new.methods:
             keys = {(method, first), (method, None)}
@@ -430,8 +516,13 @@ class RouteList:
                 if _covers(earlier.parts, new.parts):
                     raise RouteError(_unreachable(method, earlier, new))
         self._routes.append(new)
+        if new.name is not None:
+            self.by_name[new.name] = new
         for method in new.methods:
             self._by_first.setdefault((method, first), []).append(new)
+
+    def by_handler(self, handler: object) -> list[Route]:
+        return [one for one in self._routes if one.handler == handler]
 
     def router(self) -> Router:
         """The compiled form of the routes as they are now."""

@@ -22,11 +22,11 @@ link between the check and the opening. Files by strangers belong into a folder 
 
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from urllib.parse import unquote_to_bytes
 
-from web._core import FileCache, Request, Response
+from web._core import Endpoint, FileCache, Request, Response
 from web.errors import RouteError
 from web.mime import content_type
 
@@ -46,6 +46,7 @@ class Static:
 
     folder: str
     at: str = "/"
+    scope: Endpoint | None = field(default=None, repr=False, compare=False)  # of the group that it was placed in
     root: str = field(init=False, repr=False, compare=False)
     prefix: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
     files: FileCache = field(init=False, repr=False, compare=False)
@@ -63,6 +64,10 @@ class Static:
         object.__setattr__(self, "root", root)
         object.__setattr__(self, "prefix", tuple(name.encode() for name in names))
         object.__setattr__(self, "files", FileCache(os.path.join(root, "")))
+
+    def placed(self, prefix: str, scope: Endpoint | None) -> "Static":
+        """This folder in a group: below its prefix, with the hooks of its scope around it."""
+        return replace(self, at=prefix + self.at, scope=scope)
 
     def __call__(self, request: Request) -> Response | None:
         raw = request.raw_path

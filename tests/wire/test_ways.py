@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -153,6 +153,177 @@ def test_hooks(serve: Serve, way: Way, hooks: str) -> None:
     assert peer.ask("/stop").body == b"stopped"
     missing = peer.ask("/missing")
     assert (missing.status, missing["X-Marked"]) == (404, "/missing")
+
+
+Kind = str
+
+
+def hooks_of(kind: Kind, name: str, log: list[str]) -> tuple[Any, Any]:
+    """A before and an after hook that say when they run, plain or async."""
+
+    def enter(req: web.Request, params: dict[str, Any]) -> web.routing.Answer | None:
+        log.append(f"{name}{params.get('n', '')}")
+        return "stopped" if req.header("x-stop") == name else None
+
+    def leave(req: web.Request, params: dict[str, Any], resp: web.Response) -> web.Response:
+        log.append(f"/{name}")
+        if req.header("x-break") == name:
+            raise ZeroDivisionError
+        return resp
+
+    async def enter_later(req: web.Request, params: dict[str, Any]) -> web.routing.Answer | None:
+        await asyncio.sleep(0)
+        return enter(req, params)
+
+    async def leave_later(req: web.Request, params: dict[str, Any], resp: web.Response) -> web.Response:
+        await asyncio.sleep(0)
+        return leave(req, params, resp)
+
+    return (enter_later, leave_later) if kind == "async" else (enter, leave)
+
+
+def hooked(way: Way, app: Kind, outer: Kind, route: Kind, log: list[str]) -> list[Any]:
+    """An application with hooks of each level, of these kinds."""
+    before_app, after_app = hooks_of(app, "app", log)
+    before_group, after_group = hooks_of(outer, "g", log)
+    before_route, after_route = hooks_of(route, "r", log)
+    quiet = way.get("/:n:int", lambda req: "answer")
+    told = replace(quiet, before=[before_route], after=[after_route])
+    group = web.group("/g", web.before(before_group), web.after(after_group), told, way.get("/broken", broken_handler))
+    return [web.before(before_app), web.after(after_app), group, way.get("/", lambda req: "home")]
+
+
+def broken_handler(req: web.Request) -> str:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("kinds", ["plain plain plain", "plain plain async", "plain async plain", "async plain plain"])
+def test_hooks_of_groups_and_routes(serve: Serve, way: Way, kinds: str, caplog: pytest.LogCaptureFixture) -> None:
+    log: list[str] = []
+
+    def ran(target: str, fields: str = "", method: str = "GET") -> tuple[int, str]:
+        log.clear()
+        return peer.ask(target, method, fields).status, " ".join(log)
+
+    app, outer, route = kinds.split()
+    peer = serve(*hooked(way, app, outer, route, log), **way.options).connect()
+    assert ran("/") == (200, "app /app")
+    assert ran("/g/5") == (200, "app g5 r5 /r /g /app")
+    assert ran("/g/5", "X-Stop: app\r\n") == (200, "app /r /g /app")
+    assert ran("/g/5", "X-Stop: g\r\n") == (200, "app g5 /r /g /app")
+    assert ran("/g/5", "X-Stop: r\r\n") == (200, "app g5 r5 /r /g /app")
+    assert ran("/g/5", "X-Break: r\r\n") == (500, "app g5 r5 /r /g /app")
+    assert ran("/g/broken") == (500, "app g /g /app")
+    assert ran("/g/nothing") == (404, "app g /g /app")
+    assert ran("/g/5", method="PUT") == (405, "app g /g /app")
+    assert ran("/nothing") == (404, "app /app")
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("hooks", ["plain", "async"])
+def test_errors(serve: Serve, way: Way, hooks: Kind, caplog: pytest.LogCaptureFixture) -> None:
+    def told(req: web.Request, status: int, reason: str) -> Any:
+        if req.header("x-break"):
+            raise ZeroDivisionError("in errors")
+        return {"status": status, "reason": reason}
+
+    async def told_later(req: web.Request, status: int, reason: str) -> Any:
+        await asyncio.sleep(0)
+        return told(req, status, reason)
+
+    def refuses(req: web.Request) -> str:
+        raise web.HTTPError(409, "taken", headers={"Retry-After": "3"})
+
+    site = serve(
+        web.group(
+            "/g",
+            web.errors(told_later if hooks == "async" else told),
+            way.get("/refuses", refuses),
+            way.get("/broken", broken_handler),
+            way.get("/post", lambda req: "posted", "POST"),
+        ),
+        body=10,
+        **way.options,
+    )
+    peer = site.connect()
+    assert peer.ask("/g/broken").body == b'{"status":500,"reason":"Internal Server Error"}'
+    taken = peer.ask("/g/refuses")
+    assert (taken.status, taken["Retry-After"], taken.body) == (409, "3", b'{"status":409,"reason":"taken"}')
+    assert peer.ask("/g/nothing").body == b'{"status":404,"reason":"Not Found"}'
+    wrong = peer.ask("/g/post")
+    assert (wrong.status, wrong["Allow"]) == (405, "POST, OPTIONS")
+    fallen = peer.ask("/g/refuses", fields="X-Break: 1\r\n")
+    assert (fallen.status, fallen["Retry-After"], fallen.body) == (409, "3", b"taken")
+    assert peer.ask("/nothing").body == b"Not Found"
+    large = peer.ask("/g/post", "POST", body=b"x" * 11)
+    assert (large.status, large["Connection"]) == (413, "close")
+    assert large.body == b'{"status":413,"reason":"the body is larger than this server accepts"}'
+    assert [record.exc_info is not None for record in caplog.records] == [True, True]
+
+
+def test_hosts(serve: Serve, way: Way) -> None:
+    seen: list[str] = []
+
+    async def look(req: web.Request) -> None:
+        seen.append(req.host)
+
+    def mark(req: web.Request, params: dict[str, Any], resp: web.Response) -> web.Response:
+        seen.append("after")
+        return resp
+
+    site = serve(
+        web.hosts("localhost"),
+        web.before(look),
+        web.after(mark),
+        way.get("/", lambda req: "ok"),
+        web.livez(),
+        body=10,
+        **way.options,
+    )
+    peer = site.connect()
+    assert peer.ask("/").body == b"ok"
+    for target in ("/", "/nothing"):
+        peer.send(f"GET {target} HTTP/1.1\r\nHost: evil.example\r\n\r\n".encode())
+        assert peer.answer().status == 421
+    peer.send(b"GET /livez HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n")
+    assert peer.answer().status == 200
+    assert peer.ask("/").body == b"ok"
+    peer.send(b"POST / HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 11\r\n\r\n")
+    assert peer.answer().status == 413
+    assert seen == ["localhost", "after"] * 2
+
+
+def test_a_hook_that_waits_is_cancelled_with_its_route(serve: Serve, event_loop_name: str) -> None:
+    gate = Gate()
+    site = serve(
+        web.group("/g", web.GET("/", lambda req: "late", before=[gate])), web.GET("/ok", lambda req: "ok"),
+        loop=event_loop_name,
+    )  # fmt: skip
+    peer = site.connect()
+    peer.send(request("/g/"))
+    assert gate.begun.acquire(timeout=20)
+    assert site.connect().ask("/ok").body == b"ok"
+    peer.reset()
+    assert gate.cancelled.wait(20)
+
+
+def test_an_errors_function_that_waits_is_cancelled(
+    serve: Serve, event_loop_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Gate()
+
+    async def told(req: web.Request, status: int, reason: str) -> str:
+        return await gate(req)
+
+    site = serve(web.group("/g", web.errors(told)), web.GET("/ok", lambda req: "ok"), loop=event_loop_name)
+    peer = site.connect()
+    peer.send(request("/g/nothing"))
+    assert gate.begun.acquire(timeout=20)
+    peer.reset()
+    assert gate.cancelled.wait(20)
+    site.await_connections(0)
+    assert site.connect().ask("/ok").body == b"ok"
+    assert not caplog.records
 
 
 def test_contextvars_are_of_one_request(serve_plain: Serve, way: Way) -> None:
