@@ -18,6 +18,8 @@ from web.limits import Limits
 from web.metrics import livez, metrics, readyz
 from web.routing import DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, after, before, on_start, on_stop, route
 from web.server import Server
+from web.sessions import Session, sessions
+from web.signing import Signer
 from web.sockets import ListenError
 from web.static import static
 from web.worker_options import workers
@@ -42,6 +44,8 @@ __all__ = [
     "Response",
     "RouteError",
     "Server",
+    "Session",
+    "Signer",
     "Tls",
     "TlsContext",
     "TlsError",
@@ -59,6 +63,7 @@ __all__ = [
     "openssl_version",
     "readyz",
     "route",
+    "sessions",
     "static",
     "workers",
 ]

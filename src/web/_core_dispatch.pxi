@@ -55,8 +55,8 @@ cdef class Dispatcher:
 
     ``router``; ``before`` and ``after``: tuples of Hook; ``folders``: callables ``(request) -> Response or None``,
     tried in order for GET and HEAD when no route matches; ``dumps`` and ``loads``: App(json=...)'s, or None for the
-    standard library's; ``dev``: tracebacks are shown to the client; ``threads``: whether plain handlers run in the pool
-    where their route does not say.
+    standard library's; ``sessions``: opens ``req.session``, or None; ``dev``: tracebacks are shown to the client;
+    ``threads``: whether plain handlers run in the pool where their route does not say.
     """
     cdef readonly object app
     cdef readonly Router router
@@ -66,6 +66,7 @@ cdef class Dispatcher:
     cdef tuple folders
     cdef object dumps           # None: the standard library's
     cdef object loads
+    cdef object sessions        # web.sessions.Sessions; None: the App has none
     cdef bint threads
     cdef bint hooks_async
     cdef readonly bint needs_asyncio        # a handler or a hook is async
@@ -74,7 +75,7 @@ cdef class Dispatcher:
     cdef Probes probes
 
     def __init__(self, Router router not None, *, app=None, tuple before=None, tuple after=None, tuple folders=(),
-                 dumps=None, loads=None, bint dev=False, bint threads=False):
+                 dumps=None, loads=None, sessions=None, bint dev=False, bint threads=False):
         self.router = router
         self.app = app
         self.before = before or None
@@ -82,6 +83,7 @@ cdef class Dispatcher:
         self.folders = folders
         self.dumps = dumps
         self.loads = _json_loads if loads is None else loads
+        self.sessions = sessions
         self.dev = dev
         self.threads = threads
         hooks = (before or ()) + (after or ())

@@ -30,12 +30,13 @@ from web.routing import (
     RouteOptions,
     is_async,
 )
+from web.sessions import Sessions
 from web.static import Static
 from web.worker_options import Workers
 
 __all__ = ["App", "Form", "Json"]
 
-Form: TypeAlias = Route | Before | After | Static | OnStart | OnStop | Workers | Bundle
+Form: TypeAlias = Route | Before | After | Static | OnStart | OnStop | Workers | Sessions | Bundle
 H = TypeVar("H", bound=Handler)
 B = TypeVar("B", bound=BeforeHook)
 A = TypeVar("A", bound=AfterHook)
@@ -87,6 +88,7 @@ class App:
         self._on_start: list[OnStart] = []
         self._on_stop: list[OnStop] = []
         self._workers: Workers | None = None
+        self._sessions: Sessions | None = None
         # What is simply kept, in its order, by its kind.
         self._lists: dict[type, list[Any]] = {
             Before: self._before,
@@ -112,6 +114,10 @@ class App:
                     if self._workers is not None:
                         raise RouteError(f"{form!r}: the App has {self._workers!r} already; remove one of them")
                     self._workers = form
+                case Sessions():
+                    if self._sessions is not None:
+                        raise RouteError(f"{form!r}: the App has {self._sessions!r} already; remove one of them")
+                    self._sessions = form
                 case _:
                     raise RouteError(
                         f"App(...): {form!r} is no form; write GET(pattern, handler), before(hook) and so on"
@@ -206,14 +212,18 @@ class App:
     def _compile(self, *, dev: bool = False, threads: bool = False) -> Dispatcher:
         """The form in which a server answers with it, as it is now."""
         json = self._json
+        after = [Hook(form.hook, 3, form.label, is_async(form.hook)) for form in self._after]
+        if self._sessions is not None:  # behind all others, so that each of them may change the session
+            after.append(Hook(self._sessions.save, 3, "web.sessions"))
         return Dispatcher(
             self._routes.router(),
             app=self,
             before=tuple(Hook(form.hook, form.arity, form.label, is_async(form.hook)) for form in self._before),
-            after=tuple(Hook(form.hook, 3, form.label, is_async(form.hook)) for form in self._after),
+            after=tuple(after),
             folders=tuple(self._folders),
             dumps=None if json is None else json.dumps,
             loads=None if json is None else json.loads,
+            sessions=self._sessions,
             dev=dev,
             threads=threads,
         )
