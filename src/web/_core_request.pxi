@@ -138,8 +138,8 @@ cdef class Request:
     ``Request(raw, body=b"", connection=None)`` makes one from the bytes of its head (request line, fields, empty line),
     for tests; ``ValueError`` when they are not exactly one head. Servers make their own.
 
-    Everything but ``params``, ``session`` and ``state`` is read-only. Text is decoded as said at each attribute and never fails;
-    only ``text()``, ``json()`` and ``query`` can raise: ``HTTPError``, which is answered with its status.
+    Everything but ``params``, ``session`` and ``state`` is read-only. Text is decoded as said at each attribute and
+    never fails; only ``text()``, ``json()`` and ``query`` can raise: ``HTTPError``, which is answered with its status.
     """
     cdef const char* head
     cdef Http1Head parsed

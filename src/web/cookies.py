@@ -44,7 +44,7 @@ _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
 def parse_cookies(values: Iterable[str]) -> MultiValues:
-    """The cookies of the values of all Cookie fields, which were decoded as ISO-8859-1, in the order in which they came.
+    """The cookies of the values of all Cookie fields, which were decoded as ISO-8859-1, in their order.
 
     Names and values are UTF-8; what is not becomes U+FFFD. Nothing is unquoted or percent-decoded. Never raises.
     """
@@ -185,7 +185,9 @@ def _seconds(what: str, max_age: int | timedelta) -> int:
     if type(max_age) is not int:
         raise TypeError(f"{what}: max_age={max_age!r}: give whole seconds or a timedelta")
     if max_age < 1:
-        raise ValueError(f"{what}: max_age is {max_age} seconds, and a cookie lives for 1 or more; clear_cookie removes")
+        raise ValueError(
+            f"{what}: max_age is {max_age} seconds, and a cookie lives for 1 or more; clear_cookie removes"
+        )
     return max_age
 
 

@@ -3,9 +3,9 @@
 ``req.session`` asks ``Sessions.open`` for a ``Session`` when it is first read; after all after hooks ``Sessions.save``
 writes the cookie, if what is in the session is not what came. Requests that never ask pay one call.
 
-Invariants: a Session belongs to one request and is not shared. ``Session._came`` is the JSON of what the cookie held, so
-a change is seen however deep in the data it is. What is in a cookie counts only after its signature was verified; a
-cookie that does not verify is an empty session, never an exception.
+Invariants: a Session belongs to one request and is not shared. ``Session._came`` is the JSON of what the cookie held,
+so a change is seen however deep in the data it is. What is in a cookie counts only after its signature was verified;
+a cookie that does not verify is an empty session, never an exception.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Sessions:
 
     def __post_init__(self) -> None:
         if self.secure is None and self.cookie.lower().startswith(("__host-", "__secure-")):
-            raise ValueError(f"sessions(cookie={self.cookie!r}): browsers take this name over TLS only: say secure=True")
+            raise ValueError(f"sessions(cookie={self.cookie!r}): browsers take it over TLS only: say secure=True")
         if self.secure is None and self.same_site == "None":
             raise ValueError("sessions(same_site='None'): browsers take it over TLS only: say secure=True")
         self._line("", secure=self.secure is not False)
@@ -118,10 +118,10 @@ class Sessions:
         for value in req.cookies.get_all(self.cookie)[:_TRIED_MAX]:
             try:
                 data = self._serializer.loads(value, max_age=self.max_age)
-            except self._bad_data:
+                if isinstance(data, dict):
+                    return Session(data)
+            except (self._bad_data, ValueError):  # ValueError: what json reads and we would not write, as NaN
                 continue
-            if isinstance(data, dict):
-                return Session(data)
         return Session()
 
     def save(self, req: Request, params: dict[str, Any], resp: Response) -> Response:

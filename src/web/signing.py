@@ -42,8 +42,8 @@ def check_keys(what: str, keys: str | Sequence[str]) -> list[str]:
             raise TypeError(f"{what}: key {number} is text, not {type(key).__name__}")
         if len(key.encode("utf-8", "replace")) < KEY_MIN:
             raise ValueError(
-                f"{what}: key {number} is shorter than {KEY_MIN} bytes; make a random one once, keep it secret and give "
-                'it in the environment: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+                f"{what}: key {number} is shorter than {KEY_MIN} bytes; make a random one once, keep it secret and "
+                'give it in the environment: python -c "import secrets; print(secrets.token_urlsafe(32))"'
             )
     return found
 
