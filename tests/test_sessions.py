@@ -105,7 +105,12 @@ def test_it_is_saved_when_it_was_changed_alone(browser: Browser) -> None:
 
 def test_it_is_opened_when_it_is_asked_for_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Request] = []
-    monkeypatch.setattr(Sessions, "open", lambda self, req: opened.append(req) or Session())
+
+    def open_(self: Sessions, req: Request) -> Session:
+        opened.append(req)
+        return Session()
+
+    monkeypatch.setattr(Sessions, "open", open_)
     browser = Browser(
         FORM, web.GET("/none", lambda req: "x"), web.GET("/twice", lambda req: str(req.session is req.session))
     )
@@ -188,10 +193,15 @@ json_values = st.recursive(
 def test_whatever_json_says_comes_back(data: dict[str, Any]) -> None:
     """Lone surrogates included, which a client's JSON may hold."""
     found: list[dict[str, Any]] = []
+
+    def look(session: Session) -> bool:
+        found.append(dict(session))
+        return session.changed
+
     browser = Browser(
         FORM,
         act(lambda session: session.update(data)),
-        act(lambda session: (found.append(dict(session)), session.changed)[1], "/show"),
+        act(look, "/show"),
     )
     assert browser.get().status == 200
     assert browser.get("/show").body == b"false"
@@ -348,7 +358,11 @@ def test_every_hook_has_the_session_whatever_the_order() -> None:
         req.session["after"] = 1
         return resp
 
-    for forms in ([FORM, web.before(before), web.after(after)], [web.after(after), web.before(before), FORM]):
+    orders: list[list[web.app.Form]] = [
+        [FORM, web.before(before), web.after(after)],
+        [web.after(after), web.before(before), FORM],
+    ]
+    for forms in orders:
         browser = Browser(*forms, web.GET("/", lambda req: ""), SHOW)
         browser.get()
         assert browser.get("/show").body == b'{"before":1,"after":1}'

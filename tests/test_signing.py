@@ -54,7 +54,7 @@ def test_none_is_none() -> None:
 def test_a_signed_word_is_a_cookie_value() -> None:
     signer = Signer(KEY)
     signed = signer.sign("user_17-a")
-    assert web.Response().set_cookie("a", signed)
+    web.Response().set_cookie("a", signed)  # takes it
     req = web.Request(f"GET / HTTP/1.1\r\nHost: a\r\nCookie: a={signed}\r\n\r\n".encode())
     assert signer.unsign(req.cookies.get("a")) == "user_17-a"
     assert signer.unsign(req.cookies.get("b")) is None
