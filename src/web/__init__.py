@@ -20,6 +20,8 @@ from web.limits import Limits
 from web.metrics import livez, metrics, readyz
 from web.routing import DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, after, before, errors, on_start, on_stop, route
 from web.server import Server
+from web.sessions import Session, sessions
+from web.signing import Signer
 from web.sockets import ListenError
 from web.static import static
 from web.worker_options import workers
@@ -44,6 +46,8 @@ __all__ = [
     "Response",
     "RouteError",
     "Server",
+    "Session",
+    "Signer",
     "Tls",
     "TlsContext",
     "TlsError",
@@ -64,6 +68,7 @@ __all__ = [
     "openssl_version",
     "readyz",
     "route",
+    "sessions",
     "static",
     "workers",
 ]

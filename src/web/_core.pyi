@@ -5,15 +5,18 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Literal, Never, Protocol, Self, TypeAlias, TypeVar, final, overload
 
 from typing_extensions import Buffer, disjoint_base
 
 from web.app import App
+from web.cookies import SameSite
 from web.errors import WebError
 from web.headers import Headers, MultiValues
 from web.limits import Limits
+from web.sessions import Session, Sessions
 
 _T = TypeVar("_T")
 _Pairs: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -132,6 +135,8 @@ class Request:
     @overload
     def header(self, name: str, default: _T) -> str | _T: ...
     @property
+    def cookies(self) -> MultiValues: ...
+    @property
     def host(self) -> str: ...
     @property
     def body(self) -> bytes: ...
@@ -141,6 +146,10 @@ class Request:
     def params(self) -> dict[str, Any]: ...
     @property
     def state(self) -> SimpleNamespace: ...
+    @property
+    def session(self) -> Session: ...
+    @property
+    def _session(self) -> Session | None: ...
     @property
     def app(self) -> App | None: ...
     def url_for(self, to: object, /, **params: Any) -> str: ...
@@ -169,6 +178,30 @@ class Response:
     def with_status(self, status: int) -> Response: ...
     def with_header(self, name: str, value: str) -> Response: ...
     def add_header(self, name: str, value: str) -> Response: ...
+    def set_cookie(
+        self,
+        name: str,
+        value: str,
+        *,
+        max_age: int | timedelta | None = None,
+        expires: datetime | None = None,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool = True,
+        http_only: bool = True,
+        same_site: SameSite = "Lax",
+        partitioned: bool = False,
+    ) -> Response: ...
+    def clear_cookie(
+        self,
+        name: str,
+        *,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool = True,
+        same_site: SameSite = "Lax",
+        partitioned: bool = False,
+    ) -> Response: ...
     @staticmethod
     def text(body: str, *, status: int = 200, headers: _Pairs | None = None) -> Response: ...
     @staticmethod
@@ -315,6 +348,7 @@ class Dispatcher:
         hosts: Hosts | None = None,
         dumps: Callable[[Any], str | bytes] | None = None,
         loads: Callable[[bytes], Any] | None = None,
+        sessions: Sessions | None = None,
         dev: bool = False,
         threads: bool = False,
     ) -> None: ...

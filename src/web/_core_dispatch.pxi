@@ -45,8 +45,9 @@ cdef class Dispatcher:
     ``router``; ``before`` and ``after``: tuples of Hook; ``errors``: a Hook ``(req, status, reason)`` or None;
     ``folders``: callables ``(request) -> Response or None``, tried in order for GET and HEAD when no route matches;
     ``owners``: for each of them the scope of its group, or None; ``scopes``: those of groups with a prefix; ``hosts``:
-    None for all; ``dumps`` and ``loads``: App(json=...)'s, or None for the standard library's; ``dev``: tracebacks are
-    shown to the client; ``threads``: whether plain handlers run in the pool where their route does not say.
+    None for all; ``dumps`` and ``loads``: App(json=...)'s, or None for the standard library's; ``sessions``: opens
+    ``req.session``, or None; ``dev``: tracebacks are shown to the client; ``threads``: whether plain handlers run in the
+    pool where their route does not say.
     """
     cdef readonly object app
     cdef readonly Router router
@@ -62,6 +63,7 @@ cdef class Dispatcher:
     cdef Endpoint misdirected   # what find() gives where the host is none of hosts
     cdef object dumps           # None: the standard library's
     cdef object loads
+    cdef object sessions        # web.sessions.Sessions; None: the App has none
     cdef bint threads
     cdef bint hooks_async
     cdef bint has_scopes        # a group has hooks
@@ -74,7 +76,7 @@ cdef class Dispatcher:
 
     def __init__(self, Router router not None, *, app=None, tuple before=None, tuple after=None, Hook errors=None,
                  tuple folders not None=(), tuple owners=None, tuple scopes not None=(), Hosts hosts=None, dumps=None,
-                 loads=None, bint dev=False, bint threads=False):
+                 loads=None, sessions=None, bint dev=False, bint threads=False):
         self.router = router
         self.app = app
         self.before = before or None
@@ -89,6 +91,7 @@ cdef class Dispatcher:
         self.misdirected = Endpoint((), "", (), None, is_scope=True)
         self.dumps = dumps
         self.loads = _json_loads if loads is None else loads
+        self.sessions = sessions
         self.dev = dev
         self.threads = threads
         hooks = (before or ()) + (after or ()) + (() if errors is None else (errors,))

@@ -9,8 +9,8 @@
 #
 # Ownership: the exchange owns the memory of a BOUND request. When the answer is written and somebody else still holds
 # the Request, the exchange calls detach(); otherwise unbind(), or it just drops the object into the free list. The
-# collector does not clear it (no_gc_clear): head would outlive owner. What can make a cycle here (params, state) is
-# cleared itself.
+# collector does not clear it (no_gc_clear): head would outlive owner. What can make a cycle here (params, state,
+# session) is cleared itself.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -21,6 +21,7 @@ from sys import exception as _current_exception
 from types import SimpleNamespace as _SimpleNamespace
 from urllib.parse import parse_qsl as _parse_qsl
 
+from web.cookies import parse_cookies as _parse_cookies
 from web.errors import HTTPError
 from web.headers import Headers as _Headers, MultiValues as _MultiValues
 
@@ -137,8 +138,8 @@ cdef class Request:
     ``Request(raw, body=b"", connection=None)`` makes one from the bytes of its head (request line, fields, empty line),
     for tests; ``ValueError`` when they are not exactly one head. Servers make their own.
 
-    Everything but ``params`` and ``state`` is read-only. Text is decoded as said at each attribute and never fails;
-    only ``text()``, ``json()`` and ``query`` can raise: ``HTTPError``, which is answered with its status.
+    Everything but ``params``, ``session`` and ``state`` is read-only. Text is decoded as said at each attribute and
+    never fails; only ``text()``, ``json()`` and ``query`` can raise: ``HTTPError``, which is answered with its status.
     """
     cdef const char* head
     cdef Http1Head parsed
@@ -154,6 +155,8 @@ cdef class Request:
     cdef str _query_string
     cdef object _query
     cdef object _headers
+    cdef object _cookies
+    cdef readonly object _session           # None: nobody asked for it
     cdef object _state
     cdef bytes _body
 
@@ -216,6 +219,8 @@ cdef class Request:
         self._query_string = None
         self._query = None
         self._headers = None
+        self._cookies = None
+        self._session = None
         self._state = None
         self._body = None
 
@@ -307,6 +312,26 @@ cdef class Request:
         return default
 
     @property
+    def cookies(self):
+        """MultiValues: the cookies of all Cookie fields, in order (RFC 6265 5.4); never raises.
+
+        Names and values are UTF-8, and U+FFFD for what is not; quotes and percent-encoding stay as they came. What has
+        no name, or no ``=``, is left out.
+        """
+        cdef Http1Field field
+        cdef size_t[1] at
+        cdef list values = []
+        if self.head == NULL:
+            raise _unbound()
+        if self._cookies is None:
+            at[0] = self.parsed.fields_at
+            while http1_field_next(self.head, self.parsed.fields_end, at, &field) == 1:
+                if field.name_len == 6 and _same_name(field.name, b"cookie", 6):
+                    values.append(PyUnicode_DecodeLatin1(field.value, field.value_len, NULL))
+            self._cookies = _parse_cookies(values)
+        return self._cookies
+
+    @property
     def host(self):
         """str: host, perhaps port, from the target or the Host field (RFC 9110 7.2); empty when HTTP/1.0 sent none."""
         if self.head == NULL:
@@ -379,6 +404,21 @@ cdef class Request:
         if self._state is None:
             self._state = _SimpleNamespace()
         return self._state
+
+    @property
+    def session(self):
+        """Session: a dict that this browser keeps in a signed cookie, and that is saved with the answer when it was
+        changed. RuntimeError when the App has no ``web.sessions(...)``."""
+        if self.head == NULL:
+            raise _unbound()
+        if self._session is None:
+            if self.dispatcher is None:
+                raise RuntimeError("req.session: this Request was made by hand, so that no App gives it a session; "
+                                   "serve an App with web.sessions(key)")
+            if self.dispatcher.sessions is None:
+                raise RuntimeError("req.session: the App has no sessions; add the form web.sessions(key) to it")
+            self._session = self.dispatcher.sessions.open(self)
+        return self._session
 
     @property
     def app(self):

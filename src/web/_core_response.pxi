@@ -29,6 +29,7 @@ from re import compile as _compile
 from os import fsdecode as _fsdecode, fsencode as _fsencode
 from urllib.parse import quote as _quote
 
+from web.cookies import cookie_line as _cookie_line, expired_line as _expired_line
 from web.mime import content_type as _mime_content_type
 
 cdef enum:
@@ -316,6 +317,29 @@ cdef class Response:
             raise ValueError("Content-Type may stand once (RFC 9110 8.3): use with_header, which replaces it")
         copy._head = self._head + line
         return copy
+
+    def set_cookie(self, str name not None, str value not None, *, max_age=None, expires=None, str path not None="/",
+                   str domain=None, bint secure=True, bint http_only=True, str same_site not None="Lax",
+                   bint partitioned=False):
+        """A copy that sets a cookie (RFC 6265 4.1, RFC 6265bis).
+
+        ``max_age``: whole seconds, or a timedelta; ``expires``: a datetime with a time zone; neither: until the browser
+        ends. ``path``, ``domain``: where it is sent to; without domain to this host alone. ``secure``: over TLS alone.
+        ``http_only``: scripts cannot read it. ``same_site``: "Strict", "Lax" or "None". ``partitioned``: one for each
+        site that embeds this one.
+
+        ValueError: a name or value that needs encoding; more than 4,096 bytes; what browsers refuse (SameSite=None,
+        Partitioned and the prefixes ``__Secure-`` and ``__Host-`` need Secure, ``__Host-`` path "/" and no domain).
+        """
+        return self.add_header("Set-Cookie", _cookie_line(
+            name, value, max_age=max_age, expires=expires, path=path, domain=domain, secure=secure,
+            http_only=http_only, same_site=same_site, partitioned=partitioned))
+
+    def clear_cookie(self, str name not None, *, str path not None="/", str domain=None, bint secure=True,
+                     str same_site not None="Lax", bint partitioned=False):
+        """A copy that removes a cookie. It goes where all arguments are those with which it was set (RFC 6265 3.1)."""
+        return self.add_header("Set-Cookie", _expired_line(
+            name, path=path, domain=domain, secure=secure, same_site=same_site, partitioned=partitioned))
 
     # ---- makers (static, which is cheaper to call than class methods; the class is final) ----
 

@@ -29,13 +29,16 @@ from web.routing import (
     Route,
     RouteList,
 )
+from web.sessions import Sessions
 from web.static import Static
 from web.urls import build_url
 from web.worker_options import Workers
 
 __all__ = ["App", "Form", "Json"]
 
-Form: TypeAlias = Route | Before | After | Errors | Static | Group | HostsForm | OnStart | OnStop | Workers | Bundle
+Form: TypeAlias = (
+    Route | Before | After | Errors | Static | Group | HostsForm | OnStart | OnStop | Workers | Sessions | Bundle
+)
 
 
 class Json(Protocol):
@@ -109,7 +112,7 @@ class App(Decorators):
                     self.add(*form.forms)
                 case Group():
                     self.add(*form.unfold())
-                case Workers() | Errors() | HostsForm():
+                case Workers() | Errors() | HostsForm() | Sessions():
                     if (earlier := self._once.get(type(form))) is not None:
                         raise RouteError(f"{form!r}: the App has {earlier!r} already; remove one of them")
                     self._once[type(form)] = form
@@ -157,11 +160,15 @@ class App(Decorators):
         json = self._json
         errors: Errors | None = self._once.get(Errors)
         hosts: HostsForm | None = self._once.get(HostsForm)
+        sessions: Sessions | None = self._once.get(Sessions)
+        after = [form.compiled() for form in self._after]
+        if sessions is not None:  # behind all others, so that each of them may change the session
+            after.append(Hook(sessions.save, 3, "web.sessions"))
         return Dispatcher(
             self._routes.router(),
             app=self,
             before=tuple(form.compiled() for form in self._before),
-            after=tuple(form.compiled() for form in self._after),
+            after=tuple(after),
             errors=None if errors is None else errors.compiled(),
             folders=tuple(self._folders),
             owners=tuple(form.scope for form in self._folders),
@@ -169,6 +176,7 @@ class App(Decorators):
             hosts=None if hosts is None else hosts.compiled(),
             dumps=None if json is None else json.dumps,
             loads=None if json is None else json.loads,
+            sessions=sessions,
             dev=dev,
             threads=threads,
         )
