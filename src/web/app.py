@@ -206,11 +206,13 @@ class App:
     def _compile(self, *, dev: bool = False, threads: bool = False) -> Dispatcher:
         """The form in which a server answers with it, as it is now."""
         json = self._json
+        before = [form for form in self._before if form.outer] + [form for form in self._before if not form.outer]
+        after = [form for form in self._after if not form.outer] + [form for form in self._after[::-1] if form.outer]
         return Dispatcher(
             self._routes.router(),
             app=self,
-            before=tuple(Hook(form.hook, form.arity, form.label, is_async(form.hook)) for form in self._before),
-            after=tuple(Hook(form.hook, 3, form.label, is_async(form.hook)) for form in self._after),
+            before=tuple(Hook(form.hook, form.arity, form.label, is_async(form.hook)) for form in before),
+            after=tuple(Hook(form.hook, 3, form.label, is_async(form.hook)) for form in after),
             folders=tuple(self._folders),
             dumps=None if json is None else json.dumps,
             loads=None if json is None else json.loads,
