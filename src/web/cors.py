@@ -1,14 +1,14 @@
-"""``cors(origins)``: which pages of other origins may read the answers (the CORS protocol, Fetch 3.3).
+"""``cors(origins)``: which pages of other origins may read the answers (the Fetch standard, "CORS protocol").
 
-Stateless. A preflight (Fetch 3.3.2: OPTIONS with Origin and Access-Control-Request-Method) is answered by the before
-hook and never reaches a route; its answer says all that is permitted, whatever was asked, and the browser compares.
-The after hook writes Access-Control-Allow-Origin on every answer, errors and preflights included. Both are outer:
-a preflight carries no credentials, so no hook that asks for them may come before, and a browser shows no error of a
-later hook that lacks these fields.
+Stateless. A preflight (OPTIONS with Origin and Access-Control-Request-Method) is answered by the before hook and never
+reaches a route; its answer says all that is permitted, whatever was asked, and the browser compares. The after hook
+writes Access-Control-Allow-Origin on every answer, errors and preflights included. Both are outer: a preflight carries
+no credentials, so no hook that asks for them may come before, and a browser shows no error of a later hook that lacks
+these fields.
 
 Invariants: ``*`` never goes with credentials. Where the answer depends on Origin it says so in Vary, for requests
-without Origin, too: a cache would give them to others (Fetch 3.3.5). Nothing is granted to the origin ``null``, and
-Access-Control-Allow-Private-Network is never sent.
+without Origin, too: a cache would give them to others ("CORS protocol and HTTP caches"). Nothing is granted to the
+origin ``null`` by name or by a function, and Access-Control-Allow-Private-Network is never sent.
 """
 
 from collections.abc import Callable, Iterable
@@ -52,16 +52,15 @@ def cors(
     policy = _Policy(
         _check_origins(what, origins),
         _check_methods(what, methods),
-        ", ".join(check_names(what, "headers", headers)),
+        check_names(what, "headers", headers),
         check_switch(what, "credentials", credentials),
-        ", ".join(check_names(what, "expose", expose)),
-        str(check_whole(what, "max_age", max_age, 0, _MAX_AGE_MOST)),
+        check_names(what, "expose", expose),
+        check_whole(what, "max_age", max_age, 0, _MAX_AGE_MOST),
     )
-    if credentials:
-        for name, value in (("origins", policy.origins), ("methods", policy.methods), ("headers", policy.headers),
-                            ("expose", policy.expose)):  # fmt: skip
-            if value in ("*", _ANY):
-                raise RouteError(f"{what}: {name}='*' means nothing with credentials=True (Fetch 3.3.5); name each one")
+    for name in ("origins", "methods", "headers", "expose") if credentials else ():
+        names = getattr(policy, name)
+        if isinstance(names, tuple) and "*" in names:
+            raise RouteError(f"{what}: {name}='*' means nothing with credentials=True; name each one")
     return Bundle((Before(policy.preflight, outer=True), After(policy.permit, outer=True)))
 
 
@@ -76,34 +75,36 @@ def _check_origins(what: str, origins: Any) -> tuple[str, ...] | frozenset[str] 
     return frozenset(check_origin(what, origin) for origin in given)
 
 
-def _check_methods(what: str, methods: str | Iterable[str]) -> str:
+def _check_methods(what: str, methods: str | Iterable[str]) -> tuple[str, ...]:
     given = check_names(what, "methods", methods)
     for method in given:
         if method != method.upper():
             raise RouteError(
                 f"{what}: methods={method!r}: methods have a case (RFC 9110 9.1); write {method.upper()!r}"
             )
-    return ", ".join(given)
+    return given
 
 
 @dataclass(frozen=True, slots=True)
 class _Policy:
     origins: tuple[str, ...] | frozenset[str] | Callable[..., object]  # _ANY, those, or what tells
-    methods: str
-    headers: str
+    methods: tuple[str, ...]
+    headers: tuple[str, ...]
     credentials: bool
-    expose: str
-    max_age: str
+    expose: tuple[str, ...]
+    max_age: int
 
     def preflight(self, req: Request) -> Response | None:
         if not is_preflight(req):
             return None
-        fields = {"Access-Control-Max-Age": self.max_age}
+        if not self.is_allowed(req.header("origin")):
+            return Response.empty()
+        fields = {"Access-Control-Max-Age": str(self.max_age)}
         if self.methods:
-            fields["Access-Control-Allow-Methods"] = self.methods
+            fields["Access-Control-Allow-Methods"] = ", ".join(self.methods)
         if self.headers:
-            fields["Access-Control-Allow-Headers"] = self.headers
-        return Response.empty(headers=fields if self.is_allowed(req.header("origin")) else None)
+            fields["Access-Control-Allow-Headers"] = ", ".join(self.headers)
+        return Response.empty(headers=fields)
 
     def permit(self, req: Request, params: dict[str, Any], resp: Response) -> Response:
         if self.origins == _ANY:
@@ -119,7 +120,7 @@ class _Policy:
         if self.credentials:
             resp = resp.add_header("Access-Control-Allow-Credentials", "true")
         if self.expose:
-            resp = resp.add_header("Access-Control-Expose-Headers", self.expose)
+            resp = resp.add_header("Access-Control-Expose-Headers", ", ".join(self.expose))
         return resp
 
     def is_allowed(self, origin: str | None) -> bool:

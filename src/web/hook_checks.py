@@ -17,7 +17,7 @@ __all__ = [
     "check_seconds", "check_switch", "check_whole", "listed",
 ]  # fmt: skip
 
-# What a browser writes into Origin (Fetch 3.2, RFC 6454 6.2), but "null": lower case, no path.
+# What a browser writes into Origin (RFC 6454 6.2), but "null": lower case, no path.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -28,6 +28,7 @@ __all__ = ["Buckets", "client_key", "rate_limit"]
 
 _MOST = 65_536
 _KEY_LENGTH = 48
+_ROUNDING = 1e-6  # seconds that many additions may be off
 _MAPPED = b"\0" * 10 + b"\xff\xff"  # ::ffff:0:0/96, an IPv4 address on a socket for both (RFC 4291 2.5.5.2)
 
 
@@ -81,9 +82,8 @@ class Buckets:
         with self._lock:
             before = self._full_at.pop(key, now)
             after = max(before, now) + self._interval
-            # a hundredth of an interval is for the rounding of many additions
             wait = after - now - self._span
-            granted = wait <= self._interval * 0.01
+            granted = wait <= _ROUNDING
             self._make_room(now)
             self._full_at[key] = after if granted else before
             return 0.0 if granted else wait
