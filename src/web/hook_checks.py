@@ -6,7 +6,6 @@ Each check names the hook (``what``, as it was written), raises RouteError, and 
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from web._core import Response
 from web.errors import RouteError
@@ -18,10 +17,10 @@ __all__ = [
 ]  # fmt: skip
 
 # What a browser writes into Origin (RFC 6454 6.2), but "null": lower case, no path.
-ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
 HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 def listed(values: str | Iterable[Any]) -> tuple[Any, ...]:
@@ -31,17 +30,15 @@ def listed(values: str | Iterable[Any]) -> tuple[Any, ...]:
 
 def check_origin(what: str, origin: object) -> str:
     """An origin as browsers send it, ``scheme://host`` or ``scheme://host:port``; any other spelling never matches."""
-    if not isinstance(origin, str) or not ORIGIN.fullmatch(origin):
+    found = ORIGIN.fullmatch(origin) if isinstance(origin, str) else None
+    if found is None or int(found[3] or 0) > 65535:
         hint = "; 'null' is every sandboxed page" if origin == "null" else ""
         raise RouteError(
             f"{what}: {origin!r} is no origin; write it as browsers send it, like 'https://app.example'{hint}"
         )
-    parts = urlsplit(origin)
-    if parts.port is not None and parts.port == _DEFAULT_PORTS.get(parts.scheme):
-        raise RouteError(
-            f"{what}: browsers leave the usual port out; write {origin.rpartition(':')[0]!r} for {origin!r}"
-        )
-    return origin
+    if found[3] == _DEFAULT_PORTS.get(found[1], ""):
+        raise RouteError(f"{what}: browsers leave the usual port out; write '{found[1]}://{found[2]}' for {origin!r}")
+    return found[0]
 
 
 def check_host(what: str, host: object) -> str:
