@@ -17,7 +17,8 @@ RIGHT = [
 ]  # fmt: skip
 WRONG = [
     "", "null", "*", "a", "https://", "https://A", "https://a/", "https://a/b", "https://a?b", "https://u@a", "//a",
-    "https://a:", "https://a:0", "https://a:080", "https://a:123456", "https://a:99999", "https://[::1]:65536", "https://a b", "https://ü.example", "https:a",
+    "https://a:", "https://a:0", "https://a:080", "https://a:123456", "https://a:99999",
+    "https://[::1]:65536", "https://a b", "https://ü.example", "https:a",
     "https://a:443", "http://a:80", "https://a\n", "https://a:443\n", 5, None, b"https://a",
 ]  # fmt: skip
 
