@@ -145,6 +145,17 @@ def test_hsts_can_be_taken_back_or_left_out(serve_tls: Serve) -> None:
     assert "Strict-Transport-Security" not in ask(serve_tls(web.security_headers(hsts=None)))[1]
 
 
+def test_forgery_is_refused_by_origin_and_scheme(serve: Serve) -> None:
+    """On TLS a page of the same host by plain HTTP is another origin: who sits on the line can write it."""
+    site = serve(web.csrf(exempt="/hook"), web.route(["GET", "POST"], "*", lambda req: "done"))
+    host = f"localhost:{site.server.port}"
+    for origin, status in ((f"https://{host}", 200), (f"http://{host}", 403 if site.is_tls else 200), ("null", 403)):
+        assert ask(site, "/", "POST", {"Origin": origin}, b"x")[0] == status
+        assert ask(site, "/hook", "POST", {"Origin": origin}, b"x")[0] == 200
+        assert ask(site, "/", "GET", {"Origin": origin})[0] == 200
+    assert ask(site, "/", "POST", body=b"x")[0] == 200
+
+
 # -- the access log ----------------------------------------------------------------------------------------------------
 
 
