@@ -171,8 +171,7 @@ def _escaped(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
-def _json(access: Access) -> str:
-    return json.dumps(access, separators=(",", ":"))  # ensure_ascii: what is no printable ASCII is escaped
+# json.dumps() would make an encoder for each record. ensure_ascii: what is no printable ASCII is escaped.
+_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
-
-_FORMATS: dict[str, Callable[[Access], str]] = {"combined": _combined, "json": _json}
+_FORMATS: dict[str, Callable[[Access], str]] = {"combined": _combined, "json": _ENCODER.encode}

@@ -107,11 +107,12 @@ class _Policy:
         return Response.empty(headers=fields)
 
     def permit(self, req: Request, params: dict[str, Any], resp: Response) -> Response:
+        there = resp.headers
         if self.origins == _ANY:
-            return resp if _ALLOW_ORIGIN in resp.headers else self._granted(resp, "*")
-        resp = add_vary(resp, "Origin")
+            return resp if _ALLOW_ORIGIN in there else self._granted(resp, "*")
+        resp = add_vary(resp, "Origin") if "vary" in there else resp.add_header("Vary", "Origin")
         origin = req.header("origin")
-        if origin is None or _ALLOW_ORIGIN in resp.headers or not self.is_allowed(origin):
+        if origin is None or _ALLOW_ORIGIN in there or not self.is_allowed(origin):
             return resp
         return self._granted(resp, origin)
 
