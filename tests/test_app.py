@@ -8,7 +8,7 @@ import pytest
 
 import web
 from web import App, Request, Response, RouteError
-from web.routing import Bundle, Params
+from web.routing import After, Before, Bundle, Params
 
 
 def ask(app: App, method: str, target: str, body: bytes = b"") -> Response:
@@ -74,6 +74,28 @@ def test_a_compiled_app_does_not_change() -> None:
     asked = Request(b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n")
     assert compiled.respond(asked).status == 404
     assert app._compile().respond(asked).status == 200
+
+
+def test_outer_hooks_lie_around_the_others() -> None:
+    seen = []
+
+    def look(name: str, *, outer: bool = False) -> Before:
+        def hook(req: Request) -> None:
+            seen.append(name)
+
+        return Before(hook, outer)
+
+    def mark(name: str, *, outer: bool = False) -> After:
+        def hook(req: Request, params: Params, resp: Response) -> Response:
+            seen.append(name)
+            return resp
+
+        return After(hook, outer)
+
+    app = App(look("b1"), mark("a1"), look("B1", outer=True), mark("A1", outer=True))
+    app.add(Bundle((look("B2", outer=True), mark("A2", outer=True))), look("b2"), mark("a2"))
+    ask(app, "GET", "/")
+    assert seen == ["B1", "B2", "b1", "b2", "a1", "a2", "A2", "A1"]
 
 
 class Loud:

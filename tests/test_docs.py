@@ -362,11 +362,17 @@ def test_statuses_table(key: tuple[str, str], sent: bytes, seen: bool, any_statu
 # ---- every start-up error of routing ----
 
 
+ROUTE_ERRORS = [
+    "routing.py", "static.py", "app.py", "groups.py", "hosts.py", "hook_checks.py", "access_log.py", "cors.py",
+    "redirect.py", "security_headers.py", "time_limit.py",
+]  # fmt: skip
+
+
 def raise_sites() -> set[tuple[str, int]]:
     """(file, first line) of each `raise RouteError(...)`."""
     return {
         (name, node.lineno)
-        for name in ("routing.py", "static.py", "app.py", "groups.py", "hosts.py")
+        for name in ROUTE_ERRORS
         for node in ast.walk(ast.parse((SOURCES / name).read_text()))
         if isinstance(node, ast.Raise) and "RouteError" in ast.dump(node)
     }

@@ -9,8 +9,11 @@ server.run()
 from importlib.metadata import PackageNotFoundError, version
 
 from web._core import CertificateError, Request, Response, TlsContext, TlsError, openssl_version
+from web.access_log import access_log
 from web.app import App
 from web.connection import Connection, ConnectionInUse, Plain, Tls
+from web.cors import cors
+from web.csrf import csrf
 from web.dev_certificate import dev_certificate
 from web.errors import HTTPError, RouteError, WebError
 from web.factories import defserver, defserver_tls
@@ -18,12 +21,17 @@ from web.groups import group
 from web.hosts import hosts
 from web.limits import Limits
 from web.metrics import livez, metrics, readyz
+from web.rate_limit import rate_limit
+from web.redirect import redirect_to_https
+from web.request_id import request_id
 from web.routing import DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, after, before, errors, on_start, on_stop, route
+from web.security_headers import security_headers
 from web.server import Server
 from web.sessions import Session, sessions
 from web.signing import Signer
 from web.sockets import ListenError
 from web.static import static
+from web.time_limit import time_limit
 from web.worker_options import workers
 
 __all__ = [
@@ -53,8 +61,11 @@ __all__ = [
     "TlsError",
     "WebError",
     "__version__",
+    "access_log",
     "after",
     "before",
+    "cors",
+    "csrf",
     "defserver",
     "defserver_tls",
     "dev_certificate",
@@ -66,10 +77,15 @@ __all__ = [
     "on_start",
     "on_stop",
     "openssl_version",
+    "rate_limit",
     "readyz",
+    "redirect_to_https",
+    "request_id",
     "route",
+    "security_headers",
     "sessions",
     "static",
+    "time_limit",
     "workers",
 ]
 

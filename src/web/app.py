@@ -13,7 +13,7 @@ from os import PathLike
 from types import SimpleNamespace
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, Unpack
 
-from web._core import Dispatcher, Endpoint
+from web._core import Dispatcher, Endpoint, Hook
 from web.decorators import Decorators
 from web.errors import RouteError
 from web.groups import Group
@@ -161,13 +161,15 @@ class App(Decorators):
         errors: Errors | None = self._once.get(Errors)
         hosts: HostsForm | None = self._once.get(HostsForm)
         sessions: Sessions | None = self._once.get(Sessions)
-        after = [form.compiled() for form in self._after]
-        if sessions is not None:  # behind all others, so that each of them may change the session
+        before = [form for form in self._before if form.outer] + [form for form in self._before if not form.outer]
+        after = [form.compiled() for form in self._after if not form.outer]
+        if sessions is not None:  # behind those that may change the session
             after.append(Hook(sessions.save, 3, "web.sessions"))
+        after += [form.compiled() for form in self._after[::-1] if form.outer]
         return Dispatcher(
             self._routes.router(),
             app=self,
-            before=tuple(form.compiled() for form in self._before),
+            before=tuple(form.compiled() for form in before),
             after=tuple(after),
             errors=None if errors is None else errors.compiled(),
             folders=tuple(self._folders),

@@ -322,9 +322,13 @@ def _check_methods(methods: str | Iterable[object], pattern: str) -> tuple[str, 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """A hook that runs before routing, ``hook(req)`` or ``hook(req, params)``; what it returns, but None, answers."""
+    """A hook that runs before routing, ``hook(req)`` or ``hook(req, params)``; what it returns, but None, answers.
+
+    ``outer``: it runs before all that are not, wherever it was added.
+    """
 
     hook: BeforeHook
+    outer: bool = False
     label: str = field(init=False, repr=False, compare=False)
     arity: int = field(init=False, repr=False, compare=False)
 
@@ -338,9 +342,14 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class After:
-    """A hook that sees every answer: ``hook(req, params, resp)`` returns that Response or another."""
+    """A hook that sees every answer: ``hook(req, params, resp)`` returns that Response or another.
+
+    ``outer``: it runs after all that are not, and the first one that was added runs last: outer hooks lie around the
+    application like the layers of an onion, so that they see, or complete, what is really sent.
+    """
 
     hook: AfterHook
+    outer: bool = False
     label: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
