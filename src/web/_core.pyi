@@ -277,6 +277,7 @@ class Dispatcher:
         loads: Callable[[bytes], Any] | None = None,
         dev: bool = False,
         threads: bool = False,
+        on_failure: Callable[[Request, BaseException], object] | None = None,
     ) -> None: ...
     @property
     def needs_asyncio(self) -> bool: ...

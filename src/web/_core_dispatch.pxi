@@ -56,7 +56,8 @@ cdef class Dispatcher:
     ``router``; ``before`` and ``after``: tuples of Hook; ``folders``: callables ``(request) -> Response or None``,
     tried in order for GET and HEAD when no route matches; ``dumps`` and ``loads``: App(json=...)'s, or None for the
     standard library's; ``dev``: tracebacks are shown to the client; ``threads``: whether plain handlers run in the pool
-    where their route does not say.
+    where their route does not say; ``on_failure``: called with (request, exception), in whichever thread it is, before
+    an exception becomes a 500 (``web.testing``), or None.
     """
     cdef readonly object app
     cdef readonly Router router
@@ -66,6 +67,7 @@ cdef class Dispatcher:
     cdef tuple folders
     cdef object dumps           # None: the standard library's
     cdef object loads
+    cdef object on_failure
     cdef bint threads
     cdef bint hooks_async
     cdef readonly bint needs_asyncio        # a handler or a hook is async
@@ -74,7 +76,7 @@ cdef class Dispatcher:
     cdef Probes probes
 
     def __init__(self, Router router not None, *, app=None, tuple before=None, tuple after=None, tuple folders=(),
-                 dumps=None, loads=None, bint dev=False, bint threads=False):
+                 dumps=None, loads=None, bint dev=False, bint threads=False, on_failure=None):
         self.router = router
         self.app = app
         self.before = before or None
@@ -84,6 +86,7 @@ cdef class Dispatcher:
         self.loads = _json_loads if loads is None else loads
         self.dev = dev
         self.threads = threads
+        self.on_failure = on_failure
         hooks = (before or ()) + (after or ())
         self.hooks_async = any([hook.is_async for hook in hooks])
         self.needs_asyncio = self.hooks_async or any([one.is_async for one in router.endpoints])
@@ -299,6 +302,8 @@ cdef class Dispatcher:
             exc = _current_exception()
             handler = "HTTPError"
         try:
+            if self.on_failure is not None:
+                self.on_failure(request, exc)
             # raw_path: the decoded one could hold line ends, and forge a record
             _log.error("%s %s %s (%s): %s", doing, request.method, request.raw_path, handler, type(exc).__name__,
                        exc_info=exc)

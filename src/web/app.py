@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from os import PathLike
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, Unpack
 
-from web._core import Dispatcher, Hook
+from web._core import Dispatcher, Hook, Request
 from web.errors import RouteError
 from web.limits import Limits
 from web.routing import (
@@ -36,6 +36,7 @@ from web.worker_options import Workers
 __all__ = ["App", "Form", "Json"]
 
 Form: TypeAlias = Route | Before | After | Static | OnStart | OnStop | Workers | Bundle
+OnFailure: TypeAlias = Callable[[Request, BaseException], object]
 H = TypeVar("H", bound=Handler)
 B = TypeVar("B", bound=BeforeHook)
 A = TypeVar("A", bound=AfterHook)
@@ -203,7 +204,9 @@ class App:
 
         Server(self, host, port, tls=TlsContext(cert_file, key_file), **options).run()
 
-    def _compile(self, *, dev: bool = False, threads: bool = False) -> Dispatcher:
+    def _compile(
+        self, *, dev: bool = False, threads: bool = False, on_failure: OnFailure | None = None
+    ) -> Dispatcher:
         """The form in which a server answers with it, as it is now."""
         json = self._json
         return Dispatcher(
@@ -216,4 +219,5 @@ class App:
             loads=None if json is None else json.loads,
             dev=dev,
             threads=threads,
+            on_failure=on_failure,
         )
