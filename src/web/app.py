@@ -204,9 +204,7 @@ class App:
 
         Server(self, host, port, tls=TlsContext(cert_file, key_file), **options).run()
 
-    def _compile(
-        self, *, dev: bool = False, threads: bool = False, on_failure: OnFailure | None = None
-    ) -> Dispatcher:
+    def _compile(self, *, dev: bool = False, threads: bool = False, on_failure: OnFailure | None = None) -> Dispatcher:
         """The form in which a server answers with it, as it is now."""
         json = self._json
         return Dispatcher(

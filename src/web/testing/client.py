@@ -164,8 +164,8 @@ class _Session(Generic[R]):
 
 
 class Client(_Session[Reply]):
-    """``Client(app_or_server, *, scheme="http", base_url=None, headers=None, cookies=None, raise_handler_exceptions=True,
-    follow_redirects=False, timeout=5.0)``: asks an application without a network.
+    """``Client(app_or_server, *, scheme="http", base_url=None, headers=None, cookies=None, follow_redirects=False,
+    raise_handler_exceptions=True, timeout=5.0)``: asks an application without a network.
 
     ``scheme``: "https" gives real TLS, with a throw-away certificate. ``base_url``: what URLs are below, by default
     ``http://localhost``; its scheme goes before ``scheme``. ``headers``, ``cookies``: go with each request.
@@ -181,23 +181,23 @@ class Client(_Session[Reply]):
         self._finalizer: weakref.finalize[[], Client] | None = None
 
     def request(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Reply:
-        """Asks, and gives the whole answer. ``url``: a path below ``base_url``, or a whole URL: this application answers
+        """Asks, and gives the whole answer. ``url``: a path below ``base_url``, or a whole URL: this app answers
         for every host. Options: see RequestOptions."""
         outgoing = self._outgoing(method, url, options)
         driver = self._started()
         plan = self._plan(options)
-        return driver.drive(whole(plan, outgoing), plan.timeout)
+        return driver.drive(whole(plan, outgoing))
 
     @contextmanager
     def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Iterator[StreamedReply]:
-        """Asks, and gives the answer once its head is there; the content is read within the ``with``, in pieces. What is
-        not read then is dropped, with the connection."""
+        """Asks, and gives the answer once its head is there; the content is read within the ``with``, in pieces. What
+        is not read then is dropped, with the connection."""
         outgoing = self._outgoing(method, url, options)
         driver = self._started()
         plan = self._plan(options)
-        exchange = driver.drive(converse(plan, outgoing), plan.timeout)
+        exchange = driver.drive(converse(plan, outgoing))
         try:
-            yield StreamedReply(**exchange.facts(), _next=lambda: driver.drive(exchange.piece(), plan.timeout))
+            yield StreamedReply(**exchange.facts(), _next=lambda: driver.drive(exchange.piece()))
         finally:
             exchange.close()
             driver.settle()
@@ -251,8 +251,8 @@ class Client(_Session[Reply]):
 class AsyncClient(_Session[Coroutine[Any, Any, Reply]]):
     """Client for use within asyncio: ``async with AsyncClient(app) as client: await client.get("/")``.
 
-    It takes what Client takes. The application runs in the asyncio loop that runs already, its Tasks beside those of the
-    test; several requests may be under way at once.
+    It takes what Client takes. The application runs in the asyncio loop that runs already, its Tasks beside those of
+    the test; several requests may be under way at once.
     """
 
     def __init__(self, app: App | Server, **options: Unpack[ClientOptions]) -> None:
@@ -264,17 +264,19 @@ class AsyncClient(_Session[Coroutine[Any, Any, Reply]]):
         outgoing = self._outgoing(method, url, options)
         driver = self._started()
         plan = self._plan(options)
-        return await driver.drive(whole(plan, outgoing), plan.timeout)
+        return await driver.drive(whole(plan, outgoing))
 
     @asynccontextmanager
-    async def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> AsyncIterator[AsyncStreamedReply]:
+    async def stream(
+        self, method: str, url: str, **options: Unpack[RequestOptions]
+    ) -> AsyncIterator[AsyncStreamedReply]:
         """``Client.stream``, for ``async with``."""
         outgoing = self._outgoing(method, url, options)
         driver = self._started()
         plan = self._plan(options)
-        exchange = await driver.drive(converse(plan, outgoing), plan.timeout)
+        exchange = await driver.drive(converse(plan, outgoing))
         try:
-            yield AsyncStreamedReply(**exchange.facts(), _next=lambda: driver.drive(exchange.piece(), plan.timeout))
+            yield AsyncStreamedReply(**exchange.facts(), _next=lambda: driver.drive(exchange.piece()))
         finally:
             exchange.close()
 

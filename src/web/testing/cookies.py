@@ -132,7 +132,9 @@ class Cookies(MutableMapping[str, str]):
 def check_pair(name: str, value: str) -> None:
     """ValueError for what a Cookie field cannot hold."""
     if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-        raise ValueError(f"the cookie {name!r}, {value!r} cannot be sent as it is: encode it, with urllib.parse.quote say")
+        raise ValueError(
+            f"the cookie {name!r}, {value!r} cannot be sent as it is: encode it, with urllib.parse.quote say"
+        )
 
 
 def domain_matches(host: str, domain: str) -> bool:
@@ -160,7 +162,7 @@ def is_address(host: str) -> bool:
 
 
 def parse_cookie(line: str, scheme: str, host: str, path: str, now: float) -> Cookie:
-    """The cookie of a Set-Cookie field that came from there (RFC 6265 5.2, 5.3). Refused: a browser would not keep it."""
+    """The cookie of a Set-Cookie field that came from there (RFC 6265 5.2, 5.3); Refused: no browser would keep it."""
     if _CONTROL.search(line):
         raise Refused("it has a control character")
     pair, *rest = line.split(";")

@@ -41,10 +41,10 @@ def adopt_server(server: Server) -> Loop:
     return server._make_loop()
 
 
-def timeout_error(core: Loop, link: Link, seconds: float) -> ReplyTimeout:
+def timeout_error(core: Loop, link: Link) -> ReplyTimeout:
     work = "; ".join(pending.what for pending in core.pendings)
     doing = f"still at work: {work}" if work else "the application is not at work on it"
-    return ReplyTimeout(f"{link.what}: no answer within {seconds:g} s ({doing}); timeout= sets how long is waited")
+    return ReplyTimeout(f"{link.what}: no answer within {link.timeout:g} s ({doing}); timeout= sets how long is waited")
 
 
 class Alone:
@@ -59,7 +59,7 @@ class Alone:
         for form in self._server.app._on_start:
             running._call(form, self._server.app)
 
-    def drive(self, steps: Waiting[T], timeout: float) -> T:
+    def drive(self, steps: Waiting[T]) -> T:
         """Runs an exchange to its end."""
         try:
             while True:
@@ -68,21 +68,19 @@ class Alone:
                 except StopIteration as done:
                     result: T = done.value
                     return result
-                self._wait(link, timeout)
+                self._wait(link)
         finally:
             steps.close()
             self.settle()
 
-    def _wait(self, link: Link, timeout: float) -> None:
+    def _wait(self, link: Link) -> None:
         """One turn of the loop, unless the link can go on without."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._fd, selectors.EVENT_READ)
-            selector.register(
-                link.sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if link.wants_write else 0)
-            )
+            selector.register(link.sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if link.wants_write else 0))
             ready = selector.select(max(0.0, link.deadline - time.monotonic()))
         if not ready:
-            raise timeout_error(self._core, link, timeout)
+            raise timeout_error(self._core, link)
         if any(key.fd == self._fd for key, _ in ready):
             self._core.run_once(0)
 
@@ -135,7 +133,7 @@ class Inside:
         """The asyncio loop no longer turns ours."""
         loop.remove_reader(self._fd)
 
-    async def drive(self, steps: Waiting[T], timeout: float) -> T:
+    async def drive(self, steps: Waiting[T]) -> T:
         """Runs an exchange to its end. Cancelled, it ends it."""
         try:
             while True:
@@ -144,7 +142,7 @@ class Inside:
                 except StopIteration as done:
                     result: T = done.value
                     return result
-                await self._wait(link, timeout)
+                await self._wait(link)
         finally:
             steps.close()
 
@@ -157,7 +155,7 @@ class Inside:
             if not has_work(self._fd):
                 return
 
-    async def _wait(self, link: Link, timeout: float) -> None:
+    async def _wait(self, link: Link) -> None:
         """Until the link can go on."""
         import asyncio
 
@@ -166,9 +164,7 @@ class Inside:
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
         fd = link.sock.fileno()
-        timer = loop.call_later(
-            max(0.0, link.deadline - time.monotonic()), self._expire, woken, link, timeout
-        )
+        timer = loop.call_later(max(0.0, link.deadline - time.monotonic()), self._expire, woken, link)
         loop.add_reader(fd, _wake, woken)
         if link.wants_write:
             loop.add_writer(fd, _wake, woken)
@@ -182,9 +178,9 @@ class Inside:
             if link.wants_write:
                 loop.remove_writer(fd)
 
-    def _expire(self, woken: asyncio.Future[None], link: Link, timeout: float) -> None:
+    def _expire(self, woken: asyncio.Future[None], link: Link) -> None:
         if not woken.done():
-            woken.set_exception(timeout_error(self._core, link, timeout))
+            woken.set_exception(timeout_error(self._core, link))
 
     def _turn(self) -> None:
         try:
@@ -231,10 +227,10 @@ class Hosted:
     def start(self) -> None:
         self._run(self._inner.start)
 
-    def drive(self, steps: Waiting[T], timeout: float) -> T:
+    def drive(self, steps: Waiting[T]) -> T:
         async def exchange() -> T:
             try:
-                return await self._inner.drive(steps, timeout)
+                return await self._inner.drive(steps)
             finally:
                 await self._inner.settle()
 

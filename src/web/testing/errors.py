@@ -13,7 +13,7 @@ class ReplyError(ClientError):
     """What the server sent is no answer by RFC 9112, or ended in the middle of one."""
 
 
-class ReplyTimeout(ClientError, TimeoutError):
+class ReplyTimeout(ClientError, TimeoutError):  # noqa: N818 - what httpx and others call it
     """No answer, or not all of it, within ``timeout=`` seconds."""
 
 
@@ -25,5 +25,5 @@ class StatusError(ClientError):
         self.status_code = status_code
 
 
-class TooManyRedirects(ClientError):
+class TooManyRedirects(ClientError):  # noqa: N818 - likewise
     """A redirect led to another one, again and again."""

@@ -1,5 +1,5 @@
-"""Exchange: one request and its answer on a Link of their own; and ``converse``, which follows redirects from one to the
-next.
+"""Exchange: one request and its answer on a Link of their own; and ``converse``, which goes from one to the next where
+redirects are followed.
 
 All of it is generators (Waiting): they do what can be done and give the Link that they wait for. Who turns the server
 meanwhile, and whether that is awaited, is the driver's affair. An Exchange owns its Link until close(), which is called
@@ -29,8 +29,8 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 class Failures:
     """What handlers and hooks raised, by the connection whose request they answered.
 
-    ``note`` is called by the Dispatcher, in whichever thread runs the handler; a connection that nobody expects anything
-    of (any more) is passed over.
+    ``note`` is called by the Dispatcher, in whichever thread runs the handler; a connection from which nobody expects
+    anything (any more) is passed over.
     """
 
     def __init__(self) -> None:
@@ -142,6 +142,7 @@ class Exchange:
             self.plan.failures.forget(self.link.connection)
 
     def _set_deadline(self) -> None:
+        self.link.timeout = self.plan.timeout
         self.link.deadline = time.monotonic() + self.plan.timeout
 
     def _send(self, data: memoryview) -> Waiting[bool]:

@@ -30,13 +30,15 @@ Waiting: TypeAlias = "Generator[Link, None, T]"
 class Link:
     """``server_name``: under TLS, the host that is asked for. ``what``: how messages name what it waits for.
 
-    ``wants_write``: whether it waits to be written to, and not only read; ``deadline``: until when, by time.monotonic().
+    ``wants_write``: whether it waits to be written to, and not only read; ``timeout``: how long, in seconds;
+    ``deadline``: until when, by time.monotonic().
     ``connection``: the server's side, as ``req.connection`` shows it.
     """
 
     def __init__(self, core: Loop, what: str, *, tls: bool, server_name: str) -> None:
         self.what = what
         self.wants_write = False
+        self.timeout = 0.0
         self.deadline = 0.0
         ours, theirs = socket.socketpair()
         try:
@@ -94,8 +96,8 @@ class Link:
 
 @cache
 def certificate() -> tuple[TlsContext, ssl.SSLContext]:
-    """The server's side of a throw-away certificate, and a client's that trusts it and nothing else. Its host name is not
-    checked: a test may call the host as it likes."""
+    """The server's side of a throw-away certificate, and a client's that trusts it and nothing else. Its host name is
+    not checked: a test may call the host as it likes."""
     folder = tempfile.mkdtemp(prefix="web-testing-")
     try:
         cert, key = dev_certificate(folder)

@@ -36,8 +36,8 @@ class RequestOptions(TypedDict, total=False):
 
     ``params``: added to the URL's query. ``headers``: stand in for the client's of the same names. ``cookies``: go with
     this request beside those of the jar. ``content`` (bytes, text, or an iterable of bytes, which is sent chunked),
-    ``data`` (a form, urlencoded), ``json`` or ``files`` (multipart/form-data, where ``data`` gives its other fields): the
-    body. ``follow_redirects``, ``timeout``: instead of the client's.
+    ``data`` (a form, urlencoded), ``json`` or ``files`` (multipart/form-data, where ``data`` gives its other fields)
+    are the body. ``follow_redirects``, ``timeout``: instead of the client's.
     """
 
     params: Values | None
@@ -84,8 +84,8 @@ class Outgoing:
         yield b"0\r\n\r\n"
 
     def redirected(self, status: int, location: str) -> Outgoing:
-        """The request that follows a redirect (RFC 9110 15.4): a GET without body after 303, and after 301 and 302 where
-        it was a POST. What is for one origin alone does not go to another."""
+        """The request that follows a redirect (RFC 9110 15.4): a GET without body after 303, and after 301 and 302
+        where it was a POST. What is for one origin alone does not go to another."""
         try:
             url = self.url.resolve(location.encode("latin-1").decode("utf-8", "surrogateescape"))
         except ValueError as error:
@@ -148,7 +148,7 @@ def list_values(values: Values | None) -> list[tuple[str, str]]:
     False are "true" and "false", None is empty."""
     pairs: list[tuple[str, str]] = []
     for name, value in () if values is None else values.items() if isinstance(values, Mapping) else values:
-        several = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        several = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
         pairs += [(name, _text_of(name, one)) for one in several]
     return pairs
 
@@ -161,7 +161,9 @@ def _text_of(name: str, value: object) -> str:
             return "true" if value else "false"
         case str() | int() | float():
             return str(value)
-    raise TypeError(f"{name!r}: {type(value).__name__} is no value of a query or form; give text, a number or a list of them")
+    raise TypeError(
+        f"{name!r}: {type(value).__name__} is no value of a query or form; give text, a number or a list of them"
+    )
 
 
 def _make_body(options: RequestOptions) -> tuple[str | None, bytes | Iterable[bytes]]:

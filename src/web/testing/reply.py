@@ -1,4 +1,4 @@
-"""What a client gets: a Reply, whole; or a StreamedReply, of which the head is there and the content comes in pieces."""
+"""What a client gets: a Reply, whole; or a StreamedReply, whose head is there and whose content comes in pieces."""
 
 from __future__ import annotations
 

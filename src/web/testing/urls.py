@@ -1,4 +1,4 @@
-"""Url: an absolute http or https URL as a request needs it: whom to ask, by which name, for what (RFC 3986, RFC 9110 4.2).
+"""Url: an http or https URL as a request needs it: whom to ask, by which name, for what (RFC 3986, RFC 9110 4.2).
 
 Text beyond ASCII and what else a target cannot hold is percent-encoded; what is encoded already stays as it is. A
 fragment is left out: it is never sent.
@@ -55,7 +55,7 @@ class Url:
         return self.scheme, self.netloc
 
     def below(self, text: str) -> Url:
-        """What a client's ``url`` means, where this is its base: a whole URL, or what is appended to this one's path."""
+        """What a client's ``url`` means, where this is its base: a whole URL, or what is appended to this path."""
         if _WHOLE.match(text):
             return Url.parse(text)
         if text[:1] in ("", "?"):
