@@ -63,7 +63,8 @@ def test_names_and_types_of_files(tmp_path: Path) -> None:
 
 
 def test_several_files_below_one_name() -> None:
-    pairs = list_files({"a": [b"1", ("n", b"2")], "b": ("n", b"3")})
+    files: dict[str, Any] = {"a": [b"1", ("n", b"2")], "b": ("n", b"3")}
+    pairs = list_files(files)
     assert pairs == [("a", b"1"), ("a", ("n", b"2")), ("b", ("n", b"3"))]
 
 
@@ -110,7 +111,9 @@ def test_what_goes_in_comes_out(
     assert body.endswith(mark + b"--\r\n")
     parts = body.removesuffix(mark + b"--\r\n").split(mark + b"\r\n")
     assert parts.pop(0) == b""
-    expected = [(name, None, re.sub("\r\n|\r|\n", "\r\n", value).encode()) for name, value in fields]
+    expected: list[tuple[str, str | None, bytes]] = [
+        (name, None, re.sub("\r\n|\r|\n", "\r\n", value).encode()) for name, value in fields
+    ]
     expected += [(name, filename, content) for name, (filename, content) in files]
     assert len(parts) == len(expected)
     for part, (name, filename, content) in zip(parts, expected, strict=True):
