@@ -496,7 +496,7 @@ def test_a_thread_that_never_answers(caplog: pytest.LogCaptureFixture) -> None:
     over = threading.Event()
 
     def wait(req: web.Request) -> str:
-        over.wait(20)
+        over.wait(3)  # less than the client would wait by itself
         return "late"
 
     with Client(web.App(web.GET("/", wait, blocking=True))) as client:
@@ -507,11 +507,11 @@ def test_a_thread_that_never_answers(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_an_answer_that_is_there_is_not_late() -> None:
-    def slow(req: web.Request) -> str:
+    def slow(req: web.Request) -> bytes:
         time.sleep(0.02)
-        return "there"
+        return b"x" * 3_000_000  # it takes many turns
 
-    assert Client(web.App(web.GET("/", slow)), timeout=0.001).get("/").text == "there"
+    assert len(Client(web.App(web.GET("/", slow)), timeout=0.001).get("/").content) == 3_000_000
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 1e7, float("nan")])
@@ -652,6 +652,21 @@ def test_at_the_end_of_the_program(tmp_path: Path) -> None:
     command = [sys.executable, "-X", "dev", "-W", "error", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
     assert (done.stdout, done.stderr, done.returncode) == ("now later\n", "", 0)
+
+
+def test_it_leaves_as_clients_should(client: Client) -> None:
+    """Under TLS with close_notify."""
+    assert client.get("/describe").status_code == 200
+    assert client._server is not None
+    closed = client._server.stats()["closed"]
+    assert {reason: count for reason, count in closed.items() if count} == {"done": 1}
+
+
+def test_no_room_for_another_connection() -> None:
+    with Client(web.Server(make_app(), "127.0.0.1", 0, limits=web.Limits(connections=1))) as client:
+        with client.stream("GET", "/large"), pytest.raises(ConnectionError, match="no room"):
+            client.get("/describe")
+        assert client.get("/describe").status_code == 200
 
 
 def test_started_twice() -> None:

@@ -102,6 +102,7 @@ WRONG = [
     OK + b"Transfer-Encoding: chunked\r\n\r\n\r\n",
     OK + b"Transfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n",
     OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n",
+    OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\naXX0\r\n\r\n",
     OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
     OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n",
     OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\nno field\r\n\r\n",

@@ -36,6 +36,7 @@ def written(outgoing: Outgoing, jar: Cookies | None = None) -> tuple[list[str], 
         ("https://example.org:444/", "https://example.org:444/", "/"),
         ("http://[::1]:8000/a", "http://[::1]:8000/a", "/a"),
         ("http://h/é b/%41%2f?q=ü&r=%20", "http://h/%C3%A9%20b/%41%2f?q=%C3%BC&r=%20", None),
+        ("http://h/100%/%4?a=%zz", "http://h/100%25/%254?a=%25zz", None),
         ("http://bücher.example/", "http://xn--bcher-kva.example/", "/"),
     ],
 )
@@ -234,7 +235,7 @@ NAMES = st.text("ab-_!é €\r\n:", max_size=6)
 
 @given(
     st.sampled_from(["GET", "POST", "get", "X-Y", "a b"]),
-    st.text(max_size=12).map("/".__add__),
+    st.text(max_size=12).map("/".__add__).filter(lambda url: "%00" not in url),  # the server refuses it
     st.dictionaries(NAMES, NAMES, max_size=3),
     st.dictionaries(NAMES, NAMES, max_size=3),
     st.binary(max_size=20),

@@ -77,7 +77,7 @@ class Alone:
         """One turn of the loop, unless the link can go on without."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._fd, selectors.EVENT_READ)
-            selector.register(link.sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if link.wants_write else 0))
+            selector.register(link.sock, selectors.EVENT_READ)  # room to write comes with a turn alone
             ready = selector.select(max(0.0, link.deadline - time.monotonic()))
         if not ready:
             raise timeout_error(self._core, link)
@@ -114,7 +114,6 @@ class Inside:
         self._core = core
         self._fd = core.fileno()
         self._waiting: set[asyncio.Future[None]] = set()
-        self._broken: Exception | None = None  # what a turn raised: nothing can be served any more
 
     async def start(self) -> None:
         import asyncio
@@ -159,8 +158,6 @@ class Inside:
         """Until the link can go on."""
         import asyncio
 
-        if self._broken is not None:
-            raise self._broken
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
         fd = link.sock.fileno()
@@ -186,7 +183,6 @@ class Inside:
         try:
             self._core.run_once(0)
         except Exception as error:  # noqa: BLE001 - whoever waits raises it
-            self._broken = error
             for woken in self._waiting:
                 if not woken.done():
                     woken.set_exception(error)

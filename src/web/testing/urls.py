@@ -13,7 +13,8 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 __all__ = ["Url"]
 
 _PORTS = {"http": 80, "https": 443}
-_SAFE = "/%:@!$&'()*+,;=~"
+_SAFE = "/%:@!$&'()*+,;=~?"
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _WHOLE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -45,8 +46,7 @@ class Url:
             raise ValueError(f"{text!r}: give a URL with http:// or https:// and a host, or a path below base_url")
         if "@" in parts.netloc:
             raise ValueError(f"{text!r}: no user in a URL; give headers={{'Authorization': ...}}")
-        path = quote(parts.path, safe=_SAFE, errors="surrogateescape") or "/"
-        query = quote(parts.query, safe=_SAFE + "?", errors="surrogateescape")
+        path, query = _encoded(parts.path) or "/", _encoded(parts.query)
         netloc = name if port in (None, _PORTS[parts.scheme]) else f"{name}:{port}"
         return cls(parts.scheme, netloc, name.strip("[]"), path, f"{path}?{query}" if query else path)
 
@@ -73,3 +73,7 @@ class Url:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.netloc}{self.target}"
+
+
+def _encoded(text: str) -> str:
+    return _LONE_PERCENT.sub("%25", quote(text, safe=_SAFE, errors="surrogateescape"))
