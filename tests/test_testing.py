@@ -82,7 +82,7 @@ def make_app(*more: web.app.Form) -> web.App:
         web.GET("/set", set_cookies),
         web.GET("/fail", fail),
         web.GET("/fail/blocking", fail, blocking=True),
-        web.GET("/blocking", lambda req: threading.current_thread().name, blocking=True),
+        web.GET("/blocking", lambda req: threading.current_thread().name[:11], blocking=True),  # which one is chance
         web.GET("/large", lambda req: b"l" * 3_000_000),
         web.POST("/echo", lambda req: req.body),
         web.GET("/later", lambda req: "not async"),
@@ -703,6 +703,19 @@ def test_server_with_uvloop() -> None:
 
     with Client(web.Server(web.App(web.GET("/", tell)), "127.0.0.1", 0, loop="uvloop")) as client:
         assert client.get("/").text.startswith("uvloop")
+
+
+def test_the_event_loop_of_others_stays_set() -> None:
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        with Client(make_app(*ASYNC)) as client:
+            assert client.get("/async").text == "later"
+            assert asyncio.get_event_loop() is loop
+        assert asyncio.get_event_loop() is loop
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 def test_within_an_asyncio_loop() -> None:
