@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 import web
-from web import hotpath
+from web import hotpath, testing
 from web.metrics import Counters
 
 ROOT = Path(__file__).parents[1]
@@ -158,16 +158,20 @@ def test_cited_tests_exist(page: Path) -> None:
 def test_every_part_is_listed() -> None:
     listed = section(ARCHITECTURE, "## The parts")
     # those that only collect or declare are named in the text or need no words
-    quiet = {"__init__.py", "_core.pyi", "py.typed"}
-    tracked = {path.name for pattern in ("*.py", "*.pyx", "*.pxi", "*.h") for path in SOURCES.glob(pattern)}
+    quiet = {"__init__.py", "testing/__init__.py", "_core.pyi", "py.typed"}
+    tracked = {
+        str(path.relative_to(SOURCES))
+        for pattern in ("*.py", "*.pyx", "*.pxi", "*.h")
+        for path in SOURCES.rglob(pattern)
+    }
     assert {name for name in tracked - quiet if f"`{name}`" not in listed} == set()
-    named = {name for name in codes(listed) if re.fullmatch(r"[\w.]+\.(py|pyx|pxi|h)", name)}
+    named = {name for name in codes(listed) if re.fullmatch(r"[\w./]+\.(py|pyx|pxi|h)", name)}
     assert named <= tracked
 
 
 def test_names_can_be_found() -> None:
     """Every name in code style is a word of the sources, so that a reader finds it with grep."""
-    sources = [path.read_text() for path in SOURCES.iterdir() if path.suffix in (".py", ".pyx", ".pxi", ".h")]
+    sources = [path.read_text() for path in SOURCES.rglob("*") if path.suffix in (".py", ".pyx", ".pxi", ".h")]
     words = set(re.findall(r"\w+", "\n".join(sources)))
     names = [name for name in codes(prose(ARCHITECTURE)) if re.fullmatch(r"[A-Za-z_][\w.]*(\(\))?", name)]
     assert len(names) > 150
@@ -269,6 +273,31 @@ def test_members_are_listed(name: str) -> None:
     members = {member for one in classes for member in vars(one) if not member.startswith("_")}
     made = set(codes(section(ROOT / "docs/reference/classes.md", "## Connection"))) if name == "Connection" else set()
     assert {m for m in members - made if not re.search(rf"[`.]{m}\b", written)} == set()
+
+
+def test_the_test_client_is_listed() -> None:
+    """Public names, and the members of what a test touches."""
+    page = ROOT / "docs/reference/testing.md"
+    classes: dict[str, list[type]] = {
+        "## Client and AsyncClient": [testing.Client, testing.AsyncClient],
+        "## Reply": [testing.Reply, testing.StreamedReply, testing.AsyncStreamedReply],
+        "## Cookies": [testing.Cookies],
+    }
+    for heading, kinds in classes.items():
+        text = section(page, heading)
+        members = {
+            name for kind in kinds for one in kind.__mro__ if one.__module__.startswith("web.") for name in vars(one)
+        }
+        fields = {name for kind in kinds for name in getattr(kind, "__dataclass_fields__", ())}
+        named = {name for name in members | fields if not name.startswith("_")}
+        assert {name for name in named if not re.search(rf"[`.]{name}\b", text)} == set(), heading
+    for kind, heading in (
+        (testing.RequestOptions, "## Options of a request"),
+        (testing.ClientOptions, "## Client and"),
+    ):
+        text = page.read_text().partition(heading)[2]
+        assert {name for name in kind.__annotations__ if f"`{name}`" not in text} == set()
+    assert {name for name in testing.__all__ if not re.search(rf"\b{name}\b", page.read_text())} == set()
 
 
 def test_public_names_are_listed() -> None:

@@ -351,6 +351,7 @@ class Dispatcher:
         sessions: Sessions | None = None,
         dev: bool = False,
         threads: bool = False,
+        on_failure: Callable[[Request, BaseException], object] | None = None,
     ) -> None: ...
     @property
     def needs_asyncio(self) -> bool: ...

@@ -47,7 +47,8 @@ cdef class Dispatcher:
     ``owners``: for each of them the scope of its group, or None; ``scopes``: those of groups with a prefix; ``hosts``:
     None for all; ``dumps`` and ``loads``: App(json=...)'s, or None for the standard library's; ``sessions``: opens
     ``req.session``, or None; ``dev``: tracebacks are shown to the client; ``threads``: whether plain handlers run in the
-    pool where their route does not say.
+    pool where their route does not say; ``on_failure``: called with (request, exception), in whichever thread it is,
+    before an exception becomes a 500 (``web.testing``), or None.
     """
     cdef readonly object app
     cdef readonly Router router
@@ -64,6 +65,7 @@ cdef class Dispatcher:
     cdef object dumps           # None: the standard library's
     cdef object loads
     cdef object sessions        # web.sessions.Sessions; None: the App has none
+    cdef object on_failure
     cdef bint threads
     cdef bint hooks_async
     cdef bint has_scopes        # a group has hooks
@@ -76,7 +78,7 @@ cdef class Dispatcher:
 
     def __init__(self, Router router not None, *, app=None, tuple before=None, tuple after=None, Hook errors=None,
                  tuple folders not None=(), tuple owners=None, tuple scopes not None=(), Hosts hosts=None, dumps=None,
-                 loads=None, sessions=None, bint dev=False, bint threads=False):
+                 loads=None, sessions=None, bint dev=False, bint threads=False, on_failure=None):
         self.router = router
         self.app = app
         self.before = before or None
@@ -94,6 +96,7 @@ cdef class Dispatcher:
         self.sessions = sessions
         self.dev = dev
         self.threads = threads
+        self.on_failure = on_failure
         hooks = (before or ()) + (after or ()) + (() if errors is None else (errors,))
         around = [one for one in router.endpoints + self.scopes if one.chain is not None]
         around += [one for one in self.owners if one is not None]
@@ -436,6 +439,8 @@ cdef class Dispatcher:
 
     cdef int _tell(self, Request request, exc, str what) except -1:
         try:
+            if self.on_failure is not None:
+                self.on_failure(request, exc)
             # raw_path: the decoded one could hold line ends, and forge a record
             _log.error("%s: %s", what, type(exc).__name__, exc_info=exc)
         except Exception:       # a log that fails does not decide whether a request is answered

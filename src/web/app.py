@@ -13,7 +13,7 @@ from os import PathLike
 from types import SimpleNamespace
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, Unpack
 
-from web._core import Dispatcher, Endpoint, Hook
+from web._core import Dispatcher, Endpoint, Hook, Request
 from web.decorators import Decorators
 from web.errors import RouteError
 from web.groups import Group
@@ -39,6 +39,7 @@ __all__ = ["App", "Form", "Json"]
 Form: TypeAlias = (
     Route | Before | After | Errors | Static | Group | HostsForm | OnStart | OnStop | Workers | Sessions | Bundle
 )
+OnFailure: TypeAlias = Callable[[Request, BaseException], object]
 
 
 class Json(Protocol):
@@ -155,7 +156,7 @@ class App(Decorators):
 
         Server(self, host, port, tls=TlsContext(cert_file, key_file), **options).run()
 
-    def _compile(self, *, dev: bool = False, threads: bool = False) -> Dispatcher:
+    def _compile(self, *, dev: bool = False, threads: bool = False, on_failure: OnFailure | None = None) -> Dispatcher:
         """The form in which a server answers with it, as it is now."""
         json = self._json
         errors: Errors | None = self._once.get(Errors)
@@ -181,4 +182,5 @@ class App(Decorators):
             sessions=sessions,
             dev=dev,
             threads=threads,
+            on_failure=on_failure,
         )

@@ -29,7 +29,7 @@ from types import FrameType
 from typing import Literal, cast
 
 from web._core import Connection, Loop, Stats, TlsContext, TlsError
-from web.app import App
+from web.app import App, OnFailure
 from web.channel import RELOAD, STOP
 from web.errors import WebError
 from web.limits import Limits
@@ -123,6 +123,7 @@ class Server:
         self._thread: threading.Thread | None = None
         self._stop_until = 0.0  # time.monotonic() at which the grace of stop() is over
         self._failure: BaseException | None = None  # what ended the thread
+        self._on_failure: OnFailure | None = None  # web.testing's: is told what becomes a 500
         self.listen(host, port, tls, dual_stack=dual_stack)
         if _made_in_main():
             _never_run[self] = None
@@ -177,7 +178,7 @@ class Server:
         self._pid = os.getpid()
         room = _raise_fd_limit() - _RESERVED_FDS
         limits = replace(self.limits, connections=max(1, min(self.limits.connections, room)))
-        dispatcher = self.app._compile(dev=self.dev, threads=self.threads > 0)
+        dispatcher = self.app._compile(dev=self.dev, threads=self.threads > 0, on_failure=self._on_failure)
         self._loop = Loop(
             dispatcher,
             limits,
