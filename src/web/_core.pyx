@@ -12,6 +12,7 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_sources     unfinished connections by source, and which of them makes room
     _core_json        JSON of the standard library, or the App's
     _core_request     Request
+    _core_producer      what produces a body while it is sent
     _core_response    Response
     _core_routing     Router
     _core_probes      health routes, answered without the application
@@ -26,6 +27,7 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_pending     a request whose answer comes later
     _core_task        ... from a Task of asyncio: the pipeline as a coroutine
     _core_pool        ... from a thread: the pool of those
+    _core_stream      sending such a body: framing, pauses
     _core_calling     calling the application for a request, in one of these ways
     _core_body        a request's body that did not come whole with its head
     _core_answer      Response -> bytes: the lines that the framework adds, and framing
@@ -78,6 +80,7 @@ include "_core_deadlines.pxi"
 include "_core_sources.pxi"
 include "_core_json.pxi"
 include "_core_request.pxi"
+include "_core_producer.pxi"
 include "_core_response.pxi"
 include "_core_routing.pxi"
 include "_core_probes.pxi"
@@ -92,6 +95,7 @@ include "_core_exchange.pxi"
 include "_core_pending.pxi"
 include "_core_task.pxi"
 include "_core_pool.pxi"
+include "_core_stream.pxi"
 include "_core_calling.pxi"
 include "_core_body.pxi"
 include "_core_answer.pxi"

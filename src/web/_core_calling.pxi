@@ -49,10 +49,14 @@ cdef inline int exchange_call_all(Loop loop, Connection c) except -1:
                 return 1
             if exchange_parse(loop, c) == WEB_FAILED:
                 return 1
+        if http.stream == STREAM_HANDLER and http.wants_room:
+            return stream_room(loop, c)
         if http.stream != STREAM_READY:
             return 1
         if exchange_answer_one(loop, c) < 0:
             take_out(loop, c, CLOSE_HANDLER)
+            return 1
+        if c.marks & MARK_GONE:     # a streamed answer failed
             return 1
         answered += 1
         if http.stream != STREAM_HEAD or http.writing == WRITE_LAST or http.in_at == http.in_end \
@@ -116,6 +120,8 @@ cdef inline int exchange_answer_one(Loop loop, Connection c) except? -1:
         return WEB_FAILED
     request_part(loop, request)
     note_time(loop, endpoint, called_at)
+    if result == ANSWER_STREAMS:
+        return 1
     request_free(http)
     stream_step(loop, http, STREAM_HEAD)
     return result

@@ -17,7 +17,7 @@ from cpython.object cimport PyObject
 
 from logging import getLogger as _getLogger
 from traceback import format_exception as _format_exception
-from types import AsyncGeneratorType as _AsyncGeneratorType, CoroutineType as _CoroutineType
+from types import CoroutineType as _CoroutineType
 from collections.abc import Iterator as _Iterator
 
 from web.errors import reason_phrase as _reason_phrase
@@ -177,14 +177,14 @@ cdef class Dispatcher:
             for hook in self.before:
                 result = hook.call(request, request.get_params()) if hook.arity == 2 else hook.call(request)
                 if result is not None:
-                    return self._coerce(result, "before hook", hook.label, None)
+                    return _begun(self._coerce(result, "before hook", hook.label, None))
         if endpoint is None:
             return self._unrouted(request)
         self._enter(request, endpoint)
         result = endpoint.call(request)
-        if type(result) is Response:
+        if type(result) is Response and (<Response>result)._producer is None:
             return <Response>result
-        return self._coerce(result, "handler", endpoint.label, endpoint)
+        return _begun(self._coerce(result, "handler", endpoint.label, endpoint))
 
     cdef inline int _enter(self, Request request, Endpoint endpoint) except -1:
         """The route counts from here on."""
@@ -244,6 +244,8 @@ cdef class Dispatcher:
         for hook in self.after:
             try:
                 response = self._passed(hook, hook.call(request, request.get_params(), response))
+                if response._producer is not None and response._producer.begins():
+                    response_begin(response)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException:
@@ -282,6 +284,8 @@ cdef class Dispatcher:
             return _make_response(_json_body(result), _JSON_LINE, 200, None)
         if isinstance(result, bytes):
             return _make_response(result, _BYTES_LINE, 200, None)
+        if isinstance(result, (_Iterator, _AsyncIterator)):
+            return _stream_response(result, None, 200, None, -1)
         return None
 
     # ---- errors ----
@@ -296,20 +300,25 @@ cdef class Dispatcher:
         try:
             if isinstance(exc, HTTPError):
                 return _make_response(exc.detail.encode("utf-8", "replace"), _TEXT_LINE, exc.status, exc.headers)
-            handler = "no route" if endpoint is None else f"handler {endpoint.label}, route {endpoint.pattern}"
+            handler = _handler_text(endpoint)
         except Exception:       # its headers cannot be sent
             exc = _current_exception()
             handler = "HTTPError"
-        try:
-            # raw_path: the decoded one could hold line ends, and forge a record
-            _log.error("%s %s %s (%s): %s", doing, request.method, request.raw_path, handler, type(exc).__name__,
-                       exc_info=exc)
-        except Exception:       # a log that fails does not decide whether a request is answered
-            tell_unraisable(_current_exception())
+        self.tell_failure(request, handler, exc, doing)
         if self.dev:
             text = "".join(_format_exception(exc))
             return _make_response(text.encode("utf-8", "backslashreplace"), _TEXT_LINE, 500, None)
         return self._plain(500, None)
+
+    cdef int tell_failure(self, Request request, str handler, exc, str doing) except -1:
+        """The record of a failure. A log that fails does not decide whether a request is answered."""
+        try:
+            # raw_path: the decoded one could hold line ends, and forge a record
+            _log.error("%s %s %s (%s): %s", doing, request.method, request.raw_path, handler, type(exc).__name__,
+                       exc_info=exc)
+        except Exception:
+            tell_unraisable(_current_exception())
+        return 1
 
     # ---- measuring ----
 
@@ -327,9 +336,20 @@ cdef class Dispatcher:
         return response
 
 
+cdef Response _begun(Response response):
+    """A streamed answer produces its first item before anything else happens to it."""
+    if response._producer is not None:
+        response_begin(response)
+    return response
+
+
 cdef object _busy_error():
     return HTTPError(503, "503 Service Unavailable: every thread is at work and enough requests wait; try again",
                      headers={"Retry-After": "1"})
+
+
+cdef str _handler_text(Endpoint endpoint):
+    return "no route" if endpoint is None else f"handler {endpoint.label}, route {endpoint.pattern}"
 
 
 cdef bint _is_status(object value) noexcept:
@@ -352,12 +372,9 @@ cdef str _shown(object value):
 cdef str _advice(object result):
     if result is None:
         return "return a Response; for an answer without a body, Response.empty()"
-    if isinstance(result, (_CoroutineType, _AsyncGeneratorType)):
-        if isinstance(result, _CoroutineType):
-            result.close()              # else Python warns that it was never awaited
+    if isinstance(result, _CoroutineType):
+        result.close()                  # else Python warns that it was never awaited
         return "declare the handler with async def, so that it is awaited"
-    if isinstance(result, _Iterator):
-        return "streaming is not supported by this version; return the whole body, or Response.file(path)"
     if isinstance(result, tuple):
         return ("a tuple is (body, status) or (body, status, headers), with a body of str, bytes, dict or list; "
                 "for a Response use with_status() and with_header()")

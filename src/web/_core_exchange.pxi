@@ -64,6 +64,7 @@ cdef struct Http1:
     const char* fault           # why, in words
     int64_t ready_at            # when the stream became READY, ns: from here on the answer is ours to give
     PyObject* pending           # owned: the Pending that will answer (stream HANDLER); or NULL
+    bint wants_room             # its producer goes on once all that is queued was sent (_core_stream)
     bint outlives_peer          # of it: it goes on when the peer goes away
     unsigned char overheard     # what the poller is asked meanwhile: WEB_READ, WEB_ENDED or only WEB_HANGUP
     # the answers
@@ -412,10 +413,12 @@ cdef void exchange_write(Loop loop, Connection c) noexcept nogil:
             return
         if result < 0:
             return
+    if http.stream == STREAM_HANDLER:
+        if http.wants_room:
+            loop_queue_call(loop, c)
+        return
     if http.writing == WRITE_LAST:
         transport_finish(loop, c, <CloseReason>c.reason if c.reason != CLOSE_NONE else CLOSE_DONE)
-    elif http.stream == STREAM_HANDLER:
-        return
     elif http.in_at < http.in_end or http.peer_ended or c.has_pending() > 0:
         loop_queue_ready(loop, c)       # more of a request waits in the input, or inside the transport
     elif loop.stopping and http.stream == STREAM_HEAD:

@@ -145,6 +145,12 @@ static inline void web_read_address(const struct sockaddr_storage *from, web_add
 }
 
 /* Answers are written whole: waiting for more to send only delays them. */
+/* The end of this connection, by web_close_fd, is a reset: nobody takes it for an orderly one. */
+static inline void web_reset_on_close(int fd) {
+    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 static inline void web_no_delay(int fd, const web_address *peer) {
     int one = 1;
     if (peer->family != 0) (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);

@@ -19,7 +19,7 @@ Handlers and hooks are plain or ``async def``. Options of a route (``RouteOption
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias, TypedDict, Unpack
@@ -34,7 +34,8 @@ __all__ = [
     "after", "before", "make_router", "on_start", "on_stop", "route",
 ]  # fmt: skip
 
-Body: TypeAlias = str | bytes | dict[Any, Any] | list[Any]
+Stream: TypeAlias = Iterator[str | bytes] | AsyncIterator[str | bytes]
+Body: TypeAlias = str | bytes | dict[Any, Any] | list[Any] | Stream
 HeaderPairs: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 Answer: TypeAlias = Response | Body | tuple[Body, int] | tuple[Body, int, HeaderPairs]
 Params: TypeAlias = dict[str, Any]
@@ -164,13 +165,15 @@ def describe(call: object) -> str:
 
 
 def is_async(call: Any) -> bool:
-    """Whether calling it gives a coroutine."""
+    """Whether calling it gives a coroutine, or an async generator."""
     while isinstance(call, partial):
         call = call.func
-    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)
+    return any(
+        inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in (call, type(call).__call__)
+    )
 
 
-def _positional(what: str, call: Any) -> tuple[list[str], list[str]]:
+def _positional(what: str, call: Any, *, may_yield: bool = False) -> tuple[list[str], list[str]]:
     """The names of the positional parameters, (without default, with default), of what will be called."""
     if not callable(call):
         raise RouteError(f"{what}: {call!r} cannot be called; give a function")
@@ -178,8 +181,8 @@ def _positional(what: str, call: Any) -> tuple[list[str], list[str]]:
     while isinstance(bare, partial):
         bare = bare.func
     codes = (bare, type(bare).__call__)
-    if any(inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code) for code in codes):
-        raise RouteError(f"{what}: it yields, and streaming is not supported by this version; return the whole body")
+    if not may_yield and any(inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code) for code in codes):
+        raise RouteError(f"{what}: it yields; a hook returns what it has to say, or Response.stream(...)")
     try:
         parameters = inspect.signature(call).parameters.values()
     except (TypeError, ValueError):
@@ -196,9 +199,9 @@ def _positional(what: str, call: Any) -> tuple[list[str], list[str]]:
     return needed, optional
 
 
-def _arity(what: str, call: Any, captures: Iterable[str] = ()) -> int:
+def _arity(what: str, call: Any, captures: Iterable[str] = (), *, may_yield: bool = False) -> int:
     """1 for f(req), 2 for f(req, params). A parameter with a default is left alone, except one that is named params."""
-    needed, optional = _positional(what, call)
+    needed, optional = _positional(what, call, may_yield=may_yield)
     names = needed + optional
     for name in captures:
         if name in needed[1:] or (name in names[:1] and name not in ("req", "request")):
@@ -230,7 +233,7 @@ class Route:
         label = describe(self.handler)
         captures = [text for kind, text in parts if kind not in (LITERAL, REST)]
         what = f"handler {label} of {self.pattern}"
-        arity = _arity(what, self.handler, captures)
+        arity = _arity(what, self.handler, captures, may_yield=True)
         waits = is_async(self.handler)
         for name, value, possible in (
             ("blocking", self.blocking, (None, True, False)),
