@@ -6,8 +6,8 @@
 #   TAKEN   an exchange is sending it; a Producer is sent once
 #   CLOSED  its iterator came to its end, failed, or was closed because nobody wants the rest
 #
-# Ownership: a Response and its changed copies share one Producer. Whoever runs the pipeline (the loop, a Task, a thread of
-# the pool) is the one that iterates, begins and closes it.
+# Ownership: a Response and its changed copies share one Producer. Whoever runs the pipeline (the loop, a Task, a thread
+# of the pool) is the one that iterates, begins and closes it.
 
 from collections.abc import AsyncIterable as _AsyncIterable, AsyncIterator as _AsyncIterator, Iterable as _Iterable
 from io import IOBase as _IOBase
@@ -30,6 +30,7 @@ PRODUCER_STEPS[:] = [
 
 
 @cython.final
+@cython.no_gc       # else every Response would be tracked; the iterator goes when it is sent, or nobody wants the rest
 cdef class Producer:
     """The body of a streamed Response. Made by ``Response.stream``."""
     cdef unsigned char state            # ProducerState

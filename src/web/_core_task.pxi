@@ -57,7 +57,7 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
                         result = endpoint.call(request)
                     response = dispatcher._coerce(result, "handler", endpoint.label, endpoint)
             if response._producer is not None:
-                await begin_response(response)
+                await _begin_response(response)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:
@@ -83,12 +83,12 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
         if response._producer is None:
             pending.finish(response, None)
         else:
-            await stream_response(dispatcher, pending, response)
+            await _stream_in_task(dispatcher, pending, response)
     except (KeyboardInterrupt, SystemExit):
         pending.finish(None, _current_exception())
 
 
-async def begin_response(Response response not None):
+async def _begin_response(Response response not None):
     """Takes the first item of a streamed answer: what fails until then is answered as a failure of the handler."""
     cdef Producer producer = response._producer
     if not producer.is_async:
@@ -103,13 +103,13 @@ async def begin_response(Response response not None):
     response_begun(response, item)
 
 
-async def stream_response(Dispatcher dispatcher not None, Pending pending not None, Response response not None):
+async def _stream_in_task(Dispatcher dispatcher not None, Pending pending not None, Response response not None):
     """Sends a streamed answer, as its last act."""
     cdef Producer producer = response._producer
     try:
         if producer.begins():             # an after hook put it there
             try:
-                await begin_response(response)
+                await _begin_response(response)
             except Exception:
                 error = _current_exception()
                 pending.finish(dispatcher._failure(pending.request, error, "handling"), None)
@@ -120,7 +120,7 @@ async def stream_response(Dispatcher dispatcher not None, Pending pending not No
         pending.items = _deque()
         pending.finish(response, None)
         if pending.state == PENDING_STREAMING or pending.state == PENDING_WAITING:
-            await stream_items(pending, producer)
+            await _stream_items(pending, producer)
             pending.end(None)
     except (KeyboardInterrupt, SystemExit):
         raise
@@ -131,10 +131,10 @@ async def stream_response(Dispatcher dispatcher not None, Pending pending not No
         else:
             pending.end(error)
     finally:
-        await close_async(producer)
+        await _close_async(producer)
 
 
-async def stream_items(Pending pending not None, Producer producer not None):
+async def _stream_items(Pending pending not None, Producer producer not None):
     cdef Py_ssize_t moved = 0           # since other Tasks had their turn
     cdef bytes item
     while pending.state < PENDING_ABANDONED or not pending.cancels():
@@ -160,7 +160,7 @@ async def stream_items(Pending pending not None, Producer producer not None):
             moved = 0
 
 
-async def close_async(Producer producer not None):
+async def _close_async(Producer producer not None):
     """Ends what produces it, whether it came to its end or not. It fails only for itself."""
     iterator = producer.iterator
     try:

@@ -1,4 +1,4 @@
-"""Streamed answers, in every way in which a handler runs: framing, the producer's pace, its end, and failures midway."""
+"""Streamed answers, in every way in which a handler runs: framing, the producer's pace and end, failures midway."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ WAYS = {
 }
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS.keys())
+@pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
 def way(request: pytest.FixtureRequest) -> Way:
     chosen = request.param
     assert isinstance(chosen, Way)
@@ -72,7 +72,7 @@ def chunks(peer: Peer) -> tuple[bytes, list[bytes]]:
     head = peer.head()
     assert b"\r\nTransfer-Encoding: chunked\r\n" in head
     assert b"Content-Length" not in head
-    found = []
+    found: list[bytes] = []
     while True:
         line = b""
         while not line.endswith(b"\r\n"):
@@ -374,7 +374,7 @@ def test_one_turn_at_a_time(embed: Embed) -> None:
         assert peer.answer().body == b"ok"
 
 
-# -- hooks, and what cannot be streamed ----------------------------------------------------------------------------------
+# -- hooks, and what cannot be streamed --------------------------------------------------------------------------------
 
 
 def test_after_hooks_see_it_and_may_replace_it(serve: Serve, way: Way) -> None:
