@@ -90,7 +90,6 @@ class Unprintable:
         (lambda: {1}, "returned set"),
         (lambda: True, "returned bool"),
         (lambda: bytearray(b"x"), "Response.bytes(value)"),
-        (lambda: iter([1]), "a streamed answer yielded int (1): yield str or bytes"),
         (lambda: open(__file__, "rb"), "Response.file(path)"),  # noqa: SIM115
         (coroutine, "declare the handler with async def, so that it is awaited"),
         (lambda: (), "a tuple is (body, status)"),

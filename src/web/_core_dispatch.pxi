@@ -284,7 +284,7 @@ cdef class Dispatcher:
             return _make_response(_json_body(result), _JSON_LINE, 200, None)
         if isinstance(result, bytes):
             return _make_response(result, _BYTES_LINE, 200, None)
-        if isinstance(result, (_Iterator, _AsyncIterator)):
+        if isinstance(result, (_Iterator, _AsyncIterator)) and not isinstance(result, _IOBase):
             return _stream_response(result, None, 200, None, -1)
         return None
 
@@ -375,6 +375,8 @@ cdef str _advice(object result):
     if isinstance(result, _CoroutineType):
         result.close()                  # else Python warns that it was never awaited
         return "declare the handler with async def, so that it is awaited"
+    if isinstance(result, _IOBase):
+        return "an open file is not an answer; Response.file(path) sends files"
     if isinstance(result, tuple):
         return ("a tuple is (body, status) or (body, status, headers), with a body of str, bytes, dict or list; "
                 "for a Response use with_status() and with_header()")

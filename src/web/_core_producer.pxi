@@ -30,7 +30,6 @@ PRODUCER_STEPS[:] = [
 
 
 @cython.final
-@cython.no_gc       # else every Response would be tracked; the iterator goes when it is sent, or nobody wants the rest
 cdef class Producer:
     """The body of a streamed Response. Made by ``Response.stream``."""
     cdef unsigned char state            # ProducerState
