@@ -30,6 +30,7 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_stream      sending such a body: framing, pauses
     _core_calling     calling the application for a request, in one of these ways
     _core_body        a request's body that did not come whole with its head
+    _core_inflow      ... given to the application as it comes
     _core_answer      Response -> bytes: the lines that the framework adds, and framing
     _core_listener    listening sockets; taking connections in; making room at a cap
     _core_serve       one connection's share of a turn, by the state of its transport
@@ -57,6 +58,7 @@ cdef struct Http1
 
 cdef class Connection
 cdef class Dispatcher
+cdef class Inflow
 cdef class Listener
 cdef class Loop
 cdef class Pending
@@ -64,6 +66,7 @@ cdef class Plain(Connection)
 cdef class Pool
 cdef class Request
 cdef class Response
+cdef class Spool
 cdef class Tls(Connection)
 cdef class TlsContext
 
@@ -98,6 +101,7 @@ include "_core_pool.pxi"
 include "_core_stream.pxi"
 include "_core_calling.pxi"
 include "_core_body.pxi"
+include "_core_inflow.pxi"
 include "_core_answer.pxi"
 include "_core_listener.pxi"
 include "_core_serve.pxi"

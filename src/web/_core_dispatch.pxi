@@ -70,6 +70,7 @@ cdef class Dispatcher:
     cdef bint hooks_async
     cdef readonly bint needs_asyncio        # a handler or a hook is async
     cdef readonly bint needs_threads        # a handler runs in the pool
+    cdef bint plans_bodies                  # a route grants its bodies more or less than Limits.body
     cdef bint always_inline                 # nothing is async, nothing runs in the pool
     cdef Mode unrouted_mode
     cdef Probes probes
@@ -89,6 +90,7 @@ cdef class Dispatcher:
         self.hooks_async = any([hook.is_async for hook in hooks])
         self.needs_asyncio = self.hooks_async or any([one.is_async for one in router.endpoints])
         self.needs_threads = threads or any([(<Endpoint>one).blocking > 0 for one in router.endpoints])
+        self.plans_bodies = any([one.max_body >= 0 for one in router.endpoints])
         self.always_inline = not self.needs_asyncio and not self.needs_threads
         self.probes = Probes(router)
         self.unrouted_mode = MODE_TASK if self.hooks_async else MODE_POOL if threads and hooks else MODE_INLINE
@@ -298,6 +300,8 @@ cdef class Dispatcher:
         """The answer to an exception; it never fails itself for an Exception."""
         cdef Endpoint endpoint = request.endpoint
         try:
+            if isinstance(exc, ClientDisconnected):     # nobody is there to be answered, and nothing failed here
+                return self._plain(400, None)
             if isinstance(exc, HTTPError):
                 return _make_response(exc.detail.encode("utf-8", "replace"), _TEXT_LINE, exc.status, exc.headers)
             handler = _handler_text(endpoint)

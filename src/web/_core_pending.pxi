@@ -343,10 +343,15 @@ cdef int mail_post(Loop loop, Pending pending) except -1:
 
 cdef object mail_deliver(Loop loop, object raised):
     """Takes what waits in the mailbox; the first exception of this turn, if any."""
+    cdef object item
     loop.mail_waits = False         # before it is emptied: what is posted from here on wakes again
     while loop.mail:
         try:
-            pending_answer(loop, <Pending>loop.mail.popleft())
+            item = loop.mail.popleft()
+            if type(item) is Inflow:
+                inflow_go_on(loop, <Inflow>item)
+            else:
+                pending_answer(loop, <Pending>item)
         except BaseException:
             raised = _current_exception() if raised is None else raised
     return raised

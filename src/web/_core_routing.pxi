@@ -167,6 +167,8 @@ cdef class Endpoint:
     cdef readonly str label         # how messages name the handler
     cdef bint with_params           # handler(req, params), else handler(req)
     cdef readonly bint is_async
+    cdef readonly long long max_body    # bytes that a body may have; -1: as the server says
+    cdef readonly bint streams      # the application reads the body as it comes
     cdef readonly bint cancels      # an async handler is cancelled when its client goes away
     cdef bint told_slow             # the log has named it as one that holds the loop
     cdef int blocking               # 1: runs in the pool, 0: does not, -1: as the server says
@@ -178,7 +180,7 @@ cdef class Endpoint:
 
     def __init__(self, tuple methods not None, str pattern not None, tuple parts not None, handler,
                  bint with_params=False, str label not None="", *, bint is_async=False, blocking=None,
-                 bint cancels=True):
+                 bint cancels=True, max_body=None, bint streams=False):
         cdef const char* text
         cdef Py_ssize_t[1] length
         cdef int kind
@@ -192,6 +194,8 @@ cdef class Endpoint:
         self.is_async = is_async
         self.blocking = -1 if blocking is None else bool(blocking)
         self.cancels = cancels
+        self.max_body = -1 if max_body is None else max_body
+        self.streams = streams
         self.is_fixed = len(parts) > 0
         self.has_rest = len(parts) == 0
         self.count = 0

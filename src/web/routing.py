@@ -14,6 +14,9 @@ Handlers and hooks are plain or ``async def``. Options of a route (``RouteOption
 
 - ``blocking`` True: a plain handler that waits (a database, a file) runs in a thread of the pool; False: it runs on the
   event loop; by default the server's ``threads`` decides
+- ``max_body``: bytes that a body may have for this route, in place of ``Limits.body``
+- ``stream`` True: the handler is called when the head is here, and reads the body as it comes by ``req.stream()``; it
+  is async, or has ``blocking=True``
 - ``cancel_on_disconnect`` False: an async handler goes on when its client goes away; by default it is cancelled
 """
 
@@ -57,6 +60,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]+")
 _INT = re.compile(r"-?[0-9]{1,19}")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _PARTS_MAX = 32
+_BODY_MAX = 2**53
 
 
 # ---- patterns ----
@@ -224,6 +228,8 @@ class Route:
     handler: Handler
     blocking: bool | None = None
     cancel_on_disconnect: bool = True
+    max_body: int | None = None
+    stream: bool = False
     parts: tuple[Part, ...] = field(init=False, repr=False, compare=False)
     endpoint: Endpoint = field(init=False, repr=False, compare=False)
 
@@ -238,6 +244,7 @@ class Route:
         for name, value, possible in (
             ("blocking", self.blocking, (None, True, False)),
             ("cancel_on_disconnect", self.cancel_on_disconnect, (True, False)),
+            ("stream", self.stream, (True, False)),
         ):
             if not any(value is one for one in possible):
                 raise RouteError(f"{what}: {name}={value!r}: give True or False")
@@ -245,6 +252,11 @@ class Route:
             raise RouteError(f"{what}: it is async and runs on the event loop; blocking=True is for a plain handler")
         if not self.cancel_on_disconnect and not waits:
             raise RouteError(f"{what}: only an async handler can be cancelled; leave cancel_on_disconnect out")
+        if self.stream and not waits and not self.blocking:
+            raise RouteError(f"{what}: stream=True is for an async handler, or with blocking=True; a plain one would wait "
+                             "on the event loop for what the loop is to read")  # fmt: skip
+        if self.max_body is not None and (type(self.max_body) is not int or not 0 <= self.max_body <= _BODY_MAX):
+            raise RouteError(f"{what}: max_body={self.max_body!r}: give a number of bytes, 0 to {_BODY_MAX}")
         endpoint = Endpoint(
             methods,
             self.pattern,
@@ -255,6 +267,8 @@ class Route:
             is_async=waits,
             blocking=self.blocking,
             cancels=self.cancel_on_disconnect,
+            max_body=self.max_body,
+            streams=self.stream,
         )
         object.__setattr__(self, "methods", methods)
         object.__setattr__(self, "parts", parts)
@@ -347,6 +361,8 @@ class RouteOptions(TypedDict, total=False):
 
     blocking: bool | None
     cancel_on_disconnect: bool
+    max_body: int | None
+    stream: bool
 
 
 def route(methods: str | Iterable[str], pattern: str, handler: Handler, **options: Unpack[RouteOptions]) -> Route:
