@@ -1,8 +1,8 @@
 """What a server does in its life, for a leak checker to look at: ``make asan`` runs it under LeakSanitizer.
 
 Plain and TLS connections over socket pairs: answers small, large, from a file and from what is kept of one, errors,
-kept requests, handshakes that fail, peers that leave at each point. A program, not a test: LeakSanitizer looks when a
-process ends.
+kept requests, health routes, counters, handshakes that fail, peers that leave at each point. A program, not a test:
+LeakSanitizer looks when a process ends.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ def requests() -> list[bytes]:
     post = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000
     chunked = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
     paths = ("/keep", "/fail", "/large", "/file", "/gone", "/nowhere", "/static/small.txt", "/static/file.bin")
+    health = ("/livez", "/readyz", "/%6Civez", "/metrics")
     return [
-        *(GET.format(path).encode() for path in paths),
+        *(GET.format(path).encode() for path in paths + health),
+        (GET.format("/livez") * 40 + GET.format("/readyz")[:-3]).encode(),
         GET.format("/keep").encode() * 40,
         post,
         post[:5000],
@@ -114,6 +116,9 @@ def main() -> None:
             web.GET("/file", lambda req: web.Response.file(file)),
             web.GET("/gone", lambda req: web.Response.file(folder + "/gone")),
             web.POST("/echo", lambda req: req.body),
+            web.livez(),
+            web.readyz(),
+            web.metrics(),
             static,
             web.after(lambda req, params, resp: resp.with_header("X-After", "yes")),
         )

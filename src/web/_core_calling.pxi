@@ -123,6 +123,7 @@ cdef inline int exchange_answer_one(Loop loop, Connection c) except? -1:
     except (KeyboardInterrupt, SystemExit):
         context_leave(loop)         # what it set the next request must not see
         request_part(loop, request)
+        note_time(loop, endpoint, called_at)
         take_out(loop, c, CLOSE_HANDLER)
         raise
     except BaseException:           # no memory, say: nothing that can be answered, and no reason to stop serving others
@@ -181,10 +182,17 @@ cdef inline Response answer_inline(Loop loop, Http1* http, Request request, Endp
     cdef Response response
     if not loop.in_context:
         context_enter(loop)
-    if http.refused:
-        response = loop.dispatcher.error(request, http.refused, http.fault.decode("ascii"))
-    else:
-        response = loop.dispatcher.respond_at(request, endpoint)
+    try:
+        if http.refused:
+            response = loop.dispatcher.error(request, http.refused, http.fault.decode("ascii"))
+        else:
+            response = loop.dispatcher.respond_at(request, endpoint)
+    except BaseException:
+        if loop.forks != forks:
+            end_fork(_current_exception())
+        raise
+    if loop.forks != forks:
+        end_fork(None)
     if web_context_len(loop.context) > 0:
         context_leave(loop)
     return response

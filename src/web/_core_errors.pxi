@@ -37,6 +37,43 @@ cdef tuple CLOSE_REASONS = (
 )
 
 
+# How often this process was forked off another one since the module was loaded: a loop that was made before runs in the
+# parent. Counted by the C library, so that the question costs no system call.
+cdef unsigned int forks = 0
+
+cdef extern from "pthread.h" nogil:
+    int pthread_atfork(void (*prepare)() noexcept nogil, void (*parent)() noexcept nogil,
+                       void (*child)() noexcept nogil)
+
+cdef extern from "unistd.h" nogil:
+    void c_exit "_exit" (int status)
+
+
+cdef void count_fork() noexcept nogil:
+    global forks
+    forks += 1
+
+
+if pthread_atfork(NULL, NULL, count_fork) != 0:
+    raise MemoryError
+
+
+cdef int end_fork(object raised) except -1:
+    """A child that a handler forked came back out of the handler: it must not go on as its parent's server, on its
+    parent's connections. Ends it, as its parent would expect of a SystemExit."""
+    cdef int status = 70        # EX_SOFTWARE
+    try:
+        if isinstance(raised, SystemExit):
+            status = raised.code if isinstance(raised.code, int) else 0 if raised.code is None else 1
+        else:
+            _log.error("process %d was forked by a handler and came back from it; it is ended: end such a child by "
+                       "os._exit(), or use subprocess", getpid())
+    except BaseException:
+        tell_unraisable(_current_exception())
+    c_exit(status & 255)
+    return 1
+
+
 cdef void tell_unraisable(object error) noexcept:
     """Gives sys.unraisablehook an exception that nobody can be given: an exception out of a noexcept function."""
     raise error

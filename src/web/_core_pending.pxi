@@ -72,6 +72,8 @@ cdef class Pending:
         """A Task has its answer, or was ended by KeyboardInterrupt or SystemExit. On the loop's thread."""
         if self.loop is None:
             raise RuntimeError("a Pending is made by a loop")
+        if self.loop.forks != forks:
+            end_fork(raised)
         self.response = response
         self.raised = raised
         if self.state == PENDING_STARTED:

@@ -59,6 +59,7 @@ cdef class Pool:
         job.context = PyContext_CopyCurrent()
         job.aio = _running_loop()
         job.future = job.aio.create_future()
+        job.forks = forks
         self.put(job)
         return job.future
 
@@ -102,6 +103,7 @@ cdef class _PoolCall:
     cdef Endpoint endpoint
     cdef Request request
     cdef object context, aio, future
+    cdef unsigned int forks             # of this process, when it was put
 
     cdef int run(self) except -1:
         result = error = None
@@ -112,6 +114,8 @@ cdef class _PoolCall:
             error = _current_exception()
         finally:
             PyContext_Exit(self.context)
+        if self.forks != forks:
+            end_fork(error)
         try:
             self.aio.call_soon_threadsafe(_settle_future, self.future, result, error)
         except RuntimeError:
@@ -146,6 +150,8 @@ cdef int pending_run(Dispatcher dispatcher, Pending pending) except -1:
         pending.raised = _current_exception()
     finally:
         PyContext_Exit(pending.context)
+    if pending.loop.forks != forks:
+        end_fork(pending.raised)
     return mail_post(pending.loop, pending)
 
 

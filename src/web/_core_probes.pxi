@@ -2,7 +2,8 @@
 # and without the application, so that they answer whatever its threads, hooks and handlers are about.
 #
 # A route is a health route by its handler, answer_livez or answer_readyz. GET and HEAD of exactly its path, without a
-# body, are answered here; every other request for it goes the way of other routes, where the same handler answers.
+# body, are answered here; every other request for it goes the way of other routes, where the same handler answers. So
+# does HEAD where a HEAD route of its own comes first.
 
 cdef enum:
     PROBES_MAX = 8              # further ones are routes like others
@@ -11,6 +12,7 @@ cdef struct Probe:
     const char* path
     size_t length
     bint readiness              # 503 while requests are not welcome; else alive is enough
+    bint answers_head
 
 
 @cython.final
@@ -24,6 +26,8 @@ cdef class Probes:
     def __init__(self, Router router not None):
         cdef Endpoint endpoint
         cdef bytes path
+        if self.paths is not None:
+            raise RuntimeError("these Probes were made before")
         found = [one for one in router.endpoints if one.handler is answer_livez or one.handler is answer_readyz]
         found = [one for one in found if (<Endpoint>one).is_fixed][:PROBES_MAX]
         self.paths = tuple([router._whole_key(one) for one in found])
@@ -31,6 +35,8 @@ cdef class Probes:
             self.all[self.count].path = PyBytes_AS_STRING(path)
             self.all[self.count].length = PyBytes_GET_SIZE(path)
             self.all[self.count].readiness = endpoint.handler is answer_readyz
+            self.all[self.count].answers_head = router.route(
+                METHOD_HEAD, b"HEAD", 4, path, PyBytes_GET_SIZE(path)) is endpoint
             self.count += 1
 
     cdef const Probe* find(self, const char* path, size_t length) noexcept nogil:
@@ -51,7 +57,7 @@ cdef int exchange_probe(Loop loop, Connection c) noexcept nogil:
     if http.head.method != METHOD_GET and http.head.method != METHOD_HEAD:
         return PROBE_NONE
     probe = loop.dispatcher.probes.find(head + http.head.path_at, http.head.path_len)
-    if probe == NULL:
+    if probe == NULL or (http.head.method == METHOD_HEAD and not probe.answers_head):
         return PROBE_NONE
     status = 503 if probe.readiness and not loop_is_ready(loop) else 200
     c.requests += 1

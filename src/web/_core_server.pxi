@@ -40,6 +40,7 @@ cdef class Loop:
     """The event loop: serves connections with a dispatcher. Made, run and closed by Server; embedded by fileno()."""
     cdef web_poller poller
     cdef int pid
+    cdef unsigned int forks     # of this process, when the loop was made
     cdef unsigned long thread   # who runs it, while it is running
     cdef bint is_open, embedded, running, stopping, swept, stop_asked, leave_asked, signals, server_line
     cdef bint last_answers      # each next answer is its connection's last
@@ -144,6 +145,7 @@ cdef class Loop:
         self.deadlines.duration[DEADLINE_TRIM] = <int64_t>second
         self.stop_deadline.owner = <void*>self
         self.pid = getpid()
+        self.forks = forks
         self.now = web_monotonic_ns()
         self.in_arena = <char*>PyMem_RawMalloc(IN_ARENA)
         self.out_arena = <char*>PyMem_RawMalloc(OUT_ARENA)
@@ -309,6 +311,7 @@ cdef class Loop:
                 _log.error("handlers go on in threads, and are left behind: %s",
                            "; ".join([(<Pending>pending).what for pending in self.pendings]))
             self.pool = None
+            loop_forget_pendings(self)
 
     @property
     def connections(self):
@@ -434,8 +437,8 @@ cdef void loop_sweep(Loop loop) noexcept nogil:
 
 
 cdef bint loop_is_ready(Loop loop) noexcept nogil:
-    """Predicate: new requests are welcome here."""
-    return loop.ready and not (loop.draining or loop.stopping)
+    """Predicate: new requests are welcome here. Not any more once a stop was asked for."""
+    return loop.ready and not (loop.draining or loop.stopping or loop.stop_grace >= 0)
 
 
 cdef int loop_cut_off(Loop loop) except -1:
@@ -479,6 +482,14 @@ cdef void loop_end_all(Loop loop, CloseReason reason) noexcept nogil:
         take_out(loop, <Connection>loop.all_first, reason)
 
 
+cdef int loop_forget_pendings(Loop loop) except -1:
+    """Nobody empties the mailbox any more: what threads have answered meanwhile, or will answer, is dropped."""
+    loop.mail.clear()
+    loop.row.gauges.pending -= len(loop.pendings)
+    loop.pendings = set()
+    return 1
+
+
 cdef void loop_free(Loop loop) noexcept:
     """Gives back what the loop holds besides connections; may be called again."""
     cdef Segment* segment
@@ -500,8 +511,9 @@ cdef void loop_free(Loop loop) noexcept:
     PyMem_RawFree(loop.in_arena)
     PyMem_RawFree(loop.out_arena)
     loop.in_arena = loop.out_arena = NULL
+    if loop.is_open and loop.pid == getpid():       # in a forked child the row is its parent's
+        loop.row.gauges.loops -= 1
+        loop.row.gauges.unfinished = loop.sources.count
     sources_close(&loop.sources)
     web_poller_close(&loop.poller)
-    if loop.is_open:
-        loop.row.gauges.loops -= 1
     loop.is_open = False

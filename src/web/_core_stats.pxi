@@ -289,7 +289,7 @@ cdef dict histogram_dict(Histogram* h):
     cdef dict buckets = {}
     cdef uint64_t count = 0
     for i in range(HISTOGRAM_BUCKETS):
-        bound = 2 ** i / 1e6 if i < HISTOGRAM_BUCKETS - 1 else float("inf")
-        buckets[bound] = h.bucket[i]
+        if i < HISTOGRAM_BUCKETS - 1:
+            buckets[2 ** i / 1e6] = h.bucket[i]
         count += h.bucket[i]
-    return {"count": count, "sum": h.sum / 1e9, "buckets": buckets}
+    return {"count": count, "sum": h.sum / 1e9, "buckets": buckets, "above": h.bucket[HISTOGRAM_BUCKETS - 1]}

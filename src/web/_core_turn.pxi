@@ -33,7 +33,7 @@ cdef void turn_wait(Loop loop, int timeout_ms) noexcept nogil:
     if loop.poller.timer_due:
         loop.deadlines.timer_at = 0
     turn_serve(loop)
-    turn_deadlines(loop, found == WEB_EVENTS)
+    turn_deadlines(loop)
 
 
 cdef void turn_arm(Loop loop) noexcept nogil:
@@ -61,21 +61,25 @@ cdef void turn_event(Loop loop, web_event* event) noexcept nogil:
         serve_event(loop, <Connection>target, event.what)
 
 
-cdef void turn_deadlines(Loop loop, bint more_events) noexcept nogil:
+cdef void turn_deadlines(Loop loop) noexcept nogil:
     """Ends what is due, after what came in time was read. Where the loop itself is late (a handler held it, the process
-    was suspended) and the poller has more events than it could tell, those are heard before anybody is judged."""
+    was suspended) all that the poller has to tell is heard before anybody is judged, and a handshake or a head gets its
+    time anew: who could not be heard is not to blame. Limits.handshakes bounds how many these are."""
     cdef Deadline* due
     cdef int64_t at = deadline_next(&loop.deadlines)
     if at < 0 or at > loop.now:
         loop.late_turns = 0
         return
-    if more_events and loop.now - at > LATE and loop.late_turns <= loop.count / WEB_EVENTS:
+    if loop.now - at > LATE and loop.late_turns <= loop.count / WEB_EVENTS:
         loop.late_turns += 1
         return
     while True:
         due = deadline_pop(&loop.deadlines, loop.now)
         if due == NULL:
             return
+        if loop.now - due.at > LATE and due.kind <= DEADLINE_HEAD:
+            deadline_set(&loop.deadlines, due, due.kind, loop.now)
+            continue
         turn_deadline(loop, due)
 
 

@@ -26,7 +26,9 @@ class Histogram(TypedDict):
     count: int
     sum: float
     buckets: dict[float, int]
-    """Upper bound -> how many took at most that, and more than the bound before; the last bound is infinite."""
+    """Upper bound -> how many took at most that, and more than the bound before."""
+    above: int
+    """How many took longer than the last bound."""
 
 
 class Counters(TypedDict):
@@ -178,6 +180,7 @@ def _histogram(name: str, text: str, histogram: Histogram) -> Iterator[str]:
     so_far = 0
     for bound, number in histogram["buckets"].items():
         so_far += number
-        yield f'{_PREFIX}{name}_bucket{{le="{"+Inf" if bound == float("inf") else f"{bound:.9g}"}"}} {so_far}'
+        yield f'{_PREFIX}{name}_bucket{{le="{bound:.9g}"}} {so_far}'
+    yield f'{_PREFIX}{name}_bucket{{le="+Inf"}} {histogram["count"]}'
     yield f"{_PREFIX}{name}_sum {histogram['sum']:.9g}"
     yield f"{_PREFIX}{name}_count {histogram['count']}"

@@ -114,7 +114,9 @@ static inline int web_poller_wait(web_poller *p, web_event *out, int timeout_ms)
     struct epoll_event events[64];
     int found = epoll_wait(p->fd, events, 64, timeout_ms), kept = 0;
     p->timer_due = p->woken = 0;
-    if (found < 0) return errno == EINTR ? 0 : -1;
+    /* SIGCONT interrupts it, too (signal(7)): what came while the process was suspended is heard before deadlines are */
+    while (found < 0 && errno == EINTR) found = epoll_wait(p->fd, events, 64, 0);
+    if (found < 0) return -1;
     for (int i = 0; i < found; i++) {
         uint64_t count;
         uint32_t bits = events[i].events;

@@ -33,6 +33,7 @@ from web._core import Stats, TlsError
 from web.channel import CERTIFICATES, LEAVE, READY, RELOAD, RETIRE, STOP, Channel, join
 from web.errors import WebError
 from web.listeners import Listeners
+from web.log import log as _log
 from web.signals import signals_wake
 from web.systemd import Notifier
 from web.upgrade import Predecessor, Successor
@@ -40,8 +41,6 @@ from web.worker import Seat, live
 from web.worker_options import Workers
 
 __all__ = ["BOOT_FAILURE", "Master", "rows_for"]
-
-_log = logging.getLogger("web")
 
 BOOT_FAILURE = 3  # the exit code when no worker can be started
 _BOOT_TRIES = 5  # workers that failed, in a row, before any was ready
@@ -245,6 +244,10 @@ class Master:
         except (EOFError, OSError):  # it ends, or closed all its files: then it can only be ended by signals
             self._selector.unregister(worker.channel)
             worker.channel.close()
+            # A worker that closed its files is of no use, and may have nothing left by which it could be woken.
+            worker.signal(signal.SIGTERM)
+            if worker.kill_at is None:
+                worker.kill_at = time.monotonic() + self._grace + _KILL_AFTER
             return
         for kind, content in messages:
             if kind == READY:

@@ -29,11 +29,10 @@ from typing import Protocol
 from web._core import CertificateError, Loop, TlsError
 from web.channel import CERTIFICATES, LEAVE, READY, RETIRE, STOP, Channel, split
 from web.listeners import Listeners
+from web.log import log as _log
 from web.worker_options import Workers
 
 __all__ = ["Attendant", "Seat", "live"]
-
-_log = logging.getLogger("web")
 
 # Seconds between two looks at the bounds, and at a loop that is being left.
 _LOOK = 1.0
