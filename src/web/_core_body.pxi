@@ -141,7 +141,7 @@ cdef int body_parse(Loop loop, Connection c) noexcept nogil:
     if result == WEB_FAILED:
         take_out(loop, c, CLOSE_NO_MEMORY)
         return WEB_FAILED
-    if result < 0:
+    if result < 0 and result != HTTP1_MORE:
         return exchange_refuse(loop, http, -result, http.chunked.fault if result != -413 else BODY_TOO_LARGE)
     if http.plan == PLAN_BLOCK and http.body_len > BODY_SPOOL:
         http.plan = PLAN_SPOOL
