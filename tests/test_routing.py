@@ -471,8 +471,6 @@ class NoCall:
         (lambda req, *, key: "", "'key'"),
         (lambda req, id: "", r'read params\["id"\]'),  # noqa: A006
         (lambda id: "", r'read params\["id"\]'),  # noqa: A006
-        (async_generator, "streaming is not supported by this version"),
-        (generator, "streaming is not supported by this version"),
         (NoCall(), "cannot be called"),
         ("text", "cannot be called"),
         (None, "cannot be called"),
@@ -486,7 +484,13 @@ def test_handlers_that_cannot_work(call: Any, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("call", [async_handler, functools.partial(async_handler), AsyncCallable()])
+@pytest.mark.parametrize("hook", [async_generator, generator])
+def test_hooks_do_not_yield(hook: Any) -> None:
+    with pytest.raises(RouteError, match="it yields; a hook returns what it has to say"):
+        before(hook)
+
+
+@pytest.mark.parametrize("call", [async_handler, async_generator, functools.partial(async_handler), AsyncCallable()])
 def test_async_handlers_are_told_from_plain_ones(call: Any) -> None:
     assert GET("/", call).endpoint.is_async
     assert not GET("/", lambda req: "").endpoint.is_async

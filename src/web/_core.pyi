@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Literal, Never, Protocol, Self, TypeAlias, TypeVar, final, overload
@@ -172,6 +172,8 @@ class Response:
     @property
     def body(self) -> _Bytes: ...
     @property
+    def is_streamed(self) -> bool: ...
+    @property
     def path(self) -> str | None: ...
     @property
     def headers(self) -> Headers: ...
@@ -223,6 +225,15 @@ class Response:
         *,
         status: int = 200,
         headers: _Pairs | None = None,
+    ) -> Response: ...
+    @staticmethod
+    def stream(
+        items: Iterable[str | _Bytes] | AsyncIterable[str | _Bytes],
+        content_type: str | None = None,
+        *,
+        status: int = 200,
+        headers: _Pairs | None = None,
+        length: int | None = None,
     ) -> Response: ...
     @staticmethod
     def redirect(location: str, *, status: int = 302, headers: _Pairs | None = None) -> Response: ...
@@ -455,6 +466,12 @@ class Pending:
     @property
     def what(self) -> str: ...
     def task_done(self, task: asyncio.Task[None]) -> None: ...
+
+@final
+class Producer:
+    @property
+    def is_async(self) -> bool: ...
+    def close(self) -> None: ...
 
 @final
 class Pool:

@@ -12,6 +12,7 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_sources     unfinished connections by source, and which of them makes room
     _core_json        JSON of the standard library, or the App's
     _core_request     Request
+    _core_producer      what produces a body while it is sent
     _core_response    Response
     _core_chain       hooks of groups and routes, compiled
     _core_hosts       the hosts that an application answers for
@@ -29,8 +30,10 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_pending     a request whose answer comes later
     _core_task        ... from a Task of asyncio: the pipeline as a coroutine
     _core_pool        ... from a thread: the pool of those
+    _core_stream      sending such a body: framing, pauses
     _core_calling     calling the application for a request, in one of these ways
     _core_body        a request's body that did not come whole with its head
+    _core_inflow      ... given to the application as it comes
     _core_answer      Response -> bytes: the lines that the framework adds, and framing
     _core_listener    listening sockets; taking connections in; making room at a cap
     _core_serve       one connection's share of a turn, by the state of its transport
@@ -58,6 +61,7 @@ cdef struct Http1
 
 cdef class Connection
 cdef class Dispatcher
+cdef class Inflow
 cdef class Listener
 cdef class Loop
 cdef class Pending
@@ -65,6 +69,7 @@ cdef class Plain(Connection)
 cdef class Pool
 cdef class Request
 cdef class Response
+cdef class Spool
 cdef class Tls(Connection)
 cdef class TlsContext
 
@@ -81,6 +86,7 @@ include "_core_deadlines.pxi"
 include "_core_sources.pxi"
 include "_core_json.pxi"
 include "_core_request.pxi"
+include "_core_producer.pxi"
 include "_core_response.pxi"
 include "_core_chain.pxi"
 include "_core_hosts.pxi"
@@ -98,8 +104,10 @@ include "_core_exchange.pxi"
 include "_core_pending.pxi"
 include "_core_task.pxi"
 include "_core_pool.pxi"
+include "_core_stream.pxi"
 include "_core_calling.pxi"
 include "_core_body.pxi"
+include "_core_inflow.pxi"
 include "_core_answer.pxi"
 include "_core_listener.pxi"
 include "_core_serve.pxi"

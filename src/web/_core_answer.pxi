@@ -57,7 +57,7 @@ cdef void stamp_update(Loop loop) noexcept nogil:
 
 
 cdef inline int answer_write(Loop loop, Connection c, Request request, Response response) except? -1:
-    """Queues a response: 1, or WEB_FAILED without memory."""
+    """Queues a response: 1, ANSWER_STREAMS (stream_begin), or WEB_FAILED without memory."""
     cdef Http1* http = c.http
     cdef int file[1]
     cdef long long size[1]
@@ -65,6 +65,8 @@ cdef inline int answer_write(Loop loop, Connection c, Request request, Response 
     cdef str reason
     file[0] = -1
     size[0] = 0
+    if response._producer is not None:
+        return stream_begin(loop, c, request, response)
     if response.file_name != NULL:
         opened = response.open_file(file, size)
         if opened < 0:
@@ -82,31 +84,55 @@ cdef inline int answer_write(Loop loop, Connection c, Request request, Response 
 cdef bint answer_is_last(Loop loop, Connection c) noexcept nogil:
     """Predicate: the connection ends after this answer."""
     return (not c.http.head.keep_alive or c.http.reading == READ_ENDED or loop.stopping or loop.stop_asked
-            or loop.last_answers or (loop.limits.requests > 0 and c.requests >= loop.limits.requests))
+            or loop.last_answers or (c.http.inflow != NULL and c.http.inflow_open) or (loop.limits.requests > 0 and c.requests >= loop.limits.requests))
+
+
+cdef inline bint response_is_bodiless(Response response) noexcept:
+    return response.status == 204 or response.status == 304
+
+
+cdef inline char* answer_start(Loop loop, Http1* http, Response response, size_t more) noexcept:
+    """Room for a head, and so many bytes more; NULL without memory."""
+    return output_reserve(loop, &http.out, response.head_bound() + loop.stamp_len + FRAME_LINES + more)
+
+
+cdef inline char* put_head(char* to, Loop loop, Connection c, Response response, Framing framing, size_t length) \
+        noexcept:
+    """The whole head of an answer."""
+    cdef bint last = framing == FRAME_CLOSE or answer_is_last(loop, c)
+    loop.row.counts.responses[response.status // 100] += 1
+    to = response.head_write(to)
+    if framing == FRAME_CHUNKED:
+        to = put_line(to, CHUNKED_LINE)
+    elif framing == FRAME_LENGTH and not response_is_bodiless(response):
+        to = put_length(to, length)
+    to = put(to, loop.stamp, loop.stamp_len)
+    to = put_persistence(to, c.http, last)
+    return put(to, END_LINE, 2)
+
+
+cdef int answer_head(Loop loop, Connection c, Response response, Framing framing, int64_t length) noexcept:
+    """Queues a head whose content comes later: 1, WEB_FAILED without memory."""
+    cdef char* start = answer_start(loop, c.http, response, 0)
+    if start == NULL:
+        return WEB_FAILED
+    output_commit(loop, &c.http.out, put_head(start, loop, c, response, framing, <size_t>length) - start)
+    return 1
 
 
 cdef int answer_queue(Loop loop, Connection c, Response response, int* file, long long size) except? -1:
     """Queues head and content. The fd in *file, if any, is taken over."""
     cdef Http1* http = c.http
     cdef bint from_file = file[0] >= 0
-    cdef bint bodiless = response.status == 204 or response.status == 304
-    cdef bint send_body = not bodiless and http.head.method != METHOD_HEAD
+    cdef bint send_body = not response_is_bodiless(response) and http.head.method != METHOD_HEAD
     cdef size_t length = <size_t>size if from_file else PyBytes_GET_SIZE(response._body)
     cdef bint copied = send_body and not from_file and length <= COPIED_BODY
-    cdef bint last = answer_is_last(loop, c)
     cdef Segment* segment
-    cdef char* start = output_reserve(
-        loop, &http.out, response.head_bound() + loop.stamp_len + FRAME_LINES + (length if copied else 0))
+    cdef char* start = answer_start(loop, http, response, length if copied else 0)
     cdef char* p = start
     if start == NULL:
         return WEB_FAILED
-    loop.row.counts.responses[response.status // 100] += 1
-    p = response.head_write(p)
-    if not bodiless:
-        p = put_length(p, length)
-    p = put(p, loop.stamp, loop.stamp_len)
-    p = put_persistence(p, http, last)
-    p = put(p, END_LINE, 2)
+    p = put_head(p, loop, c, response, FRAME_LENGTH, length)
     if copied:
         p = put(p, PyBytes_AS_STRING(response._body), length)
     output_commit(loop, &http.out, p - start)

@@ -43,16 +43,24 @@ cdef inline int exchange_call_all(Loop loop, Connection c) except -1:
     cdef Http1* http = c.http
     cdef int answered = 0
     while True:
-        if body_waits_for_object(http):
-            if body_make_object(loop, http) < 0:
+        if body_waits_for_plan(http):
+            if body_plan(loop, c) < 0:
                 take_out(loop, c, CLOSE_NO_MEMORY)
                 return 1
-            if exchange_parse(loop, c) == WEB_FAILED:
+            if http.stream == STREAM_BODY and exchange_parse(loop, c) == WEB_FAILED:
                 return 1
+        if http.stream == STREAM_HANDLER:
+            if http.inflow != NULL:
+                inflow_deliver(loop, c)
+            if http.wants_room and http.out.first == NULL:
+                stream_room(loop, c)
+            return 1
         if http.stream != STREAM_READY:
             return 1
         if exchange_answer_one(loop, c) < 0:
             take_out(loop, c, CLOSE_HANDLER)
+            return 1
+        if c.marks & MARK_GONE:     # a streamed answer failed
             return 1
         answered += 1
         if http.stream != STREAM_HEAD or http.writing == WRITE_LAST or http.in_at == http.in_end \
@@ -85,15 +93,25 @@ cdef inline int exchange_answer_one(Loop loop, Connection c) except? -1:
     request.bind(c, head, &http.head, http.body, http.body_len)
     if http.body_object != NULL and not http.refused:
         request.take_body(<bytes>http.body_object)
+    elif http.inflow != NULL:
+        request.inflow = <Inflow>http.inflow
     try:
         if http.refused:
             count_refusal(loop.row, http.refused, http.fault)
+            if http.spool_error != 0:
+                tell_spool(loop, http)
             c.reason = CLOSE_BAD_REQUEST if http.refused != 408 else CLOSE_BODY_SLOW
             endpoint = loop.dispatcher.find_refused(request)
             mode = loop.dispatcher.mode_of_refused(endpoint)
         else:
             endpoint = loop.dispatcher.find(request)
             mode = MODE_INLINE if loop.dispatcher.always_inline else loop.dispatcher.mode_of(endpoint)
+            if http.spool >= 0:
+                request.spool = spool_of(http)
+            elif http.body_len > 0 and loop.dispatcher.plans_bodies and http.body_len > body_limit_of(loop, endpoint):
+                refuse_body(loop, http)
+                endpoint = loop.dispatcher.find_refused(request)
+                mode = loop.dispatcher.mode_of_refused(endpoint)
         if mode == MODE_INLINE:
             response = answer_inline(loop, http, request, endpoint)
         else:
@@ -119,9 +137,26 @@ cdef inline int exchange_answer_one(Loop loop, Connection c) except? -1:
         return WEB_FAILED
     request_part(loop, request)
     note_time(loop, endpoint, called_at)
+    if result == ANSWER_STREAMS:
+        return 1
     request_free(http)
     stream_step(loop, http, STREAM_HEAD)
     return result
+
+
+cdef int refuse_body(Loop loop, Http1* http) except -1:
+    """A body that came whole with its head is longer than its route permits."""
+    http.refused = 413
+    http.fault = BODY_TOO_LARGE
+    http.reading = READ_ENDED
+    count_refusal(loop.row, 413, BODY_TOO_LARGE)
+    return 1
+
+
+cdef int tell_spool(Loop loop, Http1* http) except -1:
+    error, http.spool_error = http.spool_error, 0
+    return log_warning("a request is refused with 503: its body cannot be written to %s", 
+                       f"{_fsdecode(loop.spool_folder)}: {os_strerror(error)}")
 
 
 cdef inline void note_time(Loop loop, Endpoint endpoint, int64_t called_at) noexcept:

@@ -24,7 +24,7 @@ cimport cython
 from cpython.object cimport PyObject
 
 from logging import getLogger as _getLogger
-from types import AsyncGeneratorType as _AsyncGeneratorType, CoroutineType as _CoroutineType
+from types import CoroutineType as _CoroutineType
 from collections.abc import Iterator as _Iterator
 
 cdef object _log = _getLogger("web")
@@ -72,6 +72,7 @@ cdef class Dispatcher:
     cdef bint is_wide           # there is more than routes and the App's own hooks
     cdef readonly bint needs_asyncio        # a handler or a hook is async
     cdef readonly bint needs_threads        # a handler runs in the pool
+    cdef bint plans_bodies                  # a route grants its bodies more or less than Limits.body
     cdef bint always_inline                 # nothing is async, nothing runs in the pool
     cdef Mode unrouted_mode
     cdef Probes probes
@@ -107,6 +108,7 @@ cdef class Dispatcher:
         self.needs_asyncio = self.hooks_async or any([(<Endpoint>one).in_task for one in router.endpoints]) \
             or any([one.chain.is_async for one in around])
         self.needs_threads = threads or any([(<Endpoint>one).blocking > 0 for one in router.endpoints])
+        self.plans_bodies = any([one.max_body >= 0 for one in router.endpoints])
         self.always_inline = not self.needs_asyncio and not self.needs_threads
         self.probes = Probes(router)
         self.unrouted_mode = MODE_TASK if self.hooks_async else MODE_POOL if threads and hooks else MODE_INLINE
@@ -260,9 +262,9 @@ cdef class Dispatcher:
             return self._settle(request, None, self._unrouted(request, None))
         self._enter(request, endpoint)
         result = endpoint.call(request)
-        if type(result) is Response:
+        if type(result) is Response and (<Response>result)._producer is None:
             return <Response>result
-        return self._coerce(result, "handler", endpoint.label, endpoint)
+        return _begun(self._coerce(result, "handler", endpoint.label, endpoint))
 
     @cython.boundscheck(False)
     @cython.wraparound(False)
@@ -274,7 +276,7 @@ cdef class Dispatcher:
             hook = <Hook>self.before[i]             # __init__ has seen that they are
             result = hook.call(request, request.get_params()) if hook.arity == 2 else hook.call(request)
             if result is not None:
-                return self._coerce(result, "before hook", hook.label, None)
+                return _begun(self._coerce(result, "before hook", hook.label, None))
         return self._answer(request, endpoint)
 
     cdef object _answer_wide(self, Request request, Endpoint endpoint):
@@ -291,7 +293,7 @@ cdef class Dispatcher:
                 return response
         if endpoint.is_scope:
             return self._unrouted(request, endpoint)
-        return self._coerce(endpoint.call(request), "handler", endpoint.label, endpoint)
+        return _begun(self._coerce(endpoint.call(request), "handler", endpoint.label, endpoint))
 
     cdef Response _ask(self, Request request, tuple hooks):
         """What the first of these before hooks answers; None: all let the request pass."""
@@ -299,7 +301,7 @@ cdef class Dispatcher:
         for hook in hooks:
             result = hook.call(request, request.get_params()) if hook.arity == 2 else hook.call(request)
             if result is not None:
-                return self._coerce(result, "before hook", hook.label, None)
+                return _begun(self._coerce(result, "before hook", hook.label, None))
         return None
 
     cdef inline int _enter(self, Request request, Endpoint endpoint) except -1:
@@ -374,6 +376,8 @@ cdef class Dispatcher:
         for hook in hooks:
             try:
                 response = self._passed(hook, hook.call(request, request.get_params(), response))
+                if response._producer is not None and response._producer.begins():
+                    response_begin(response)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException:
@@ -412,6 +416,8 @@ cdef class Dispatcher:
             return _make_response(_json_body(result), _JSON_LINE, 200, None)
         if isinstance(result, bytes):
             return _make_response(result, _BYTES_LINE, 200, None)
+        if isinstance(result, (_Iterator, _AsyncIterator)) and not isinstance(result, _IOBase):
+            return _stream_response(result, None, 200, None, -1)
         return None
 
     # ---- errors ----
@@ -422,9 +428,11 @@ cdef class Dispatcher:
         cdef Endpoint endpoint = request.endpoint
         cdef Fault fault
         try:
+            if isinstance(exc, ClientDisconnected):     # nobody is there to be answered, and nothing failed here
+                return _make_fault(400, None, _NO_LINES)
             if isinstance(exc, HTTPError):
                 return _http_error_outcome(exc)
-            handler = "no route" if endpoint is None else endpoint.name()
+            handler = _handler_text(endpoint)
         except Exception:       # its headers cannot be sent
             exc = _current_exception()
             handler = "HTTPError"
@@ -505,6 +513,13 @@ cdef class Dispatcher:
         return response
 
 
+cdef Response _begun(Response response):
+    """A streamed answer produces its first item before anything else happens to it."""
+    if response._producer is not None:
+        response_begin(response)
+    return response
+
+
 cdef object _busy_error():
     return HTTPError(503, "503 Service Unavailable: every thread is at work and enough requests wait; try again",
                      headers={"Retry-After": "1"})
@@ -535,6 +550,10 @@ cdef bint _has_file(object folder, Request request) noexcept:
         return True
 
 
+cdef str _handler_text(Endpoint endpoint):
+    return "no route" if endpoint is None else endpoint.name()
+
+
 cdef bint _is_status(object value) noexcept:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -555,12 +574,11 @@ cdef str _shown(object value):
 cdef str _advice(object result):
     if result is None:
         return "return a Response; for an answer without a body, Response.empty()"
-    if isinstance(result, (_CoroutineType, _AsyncGeneratorType)):
-        if isinstance(result, _CoroutineType):
-            result.close()              # else Python warns that it was never awaited
+    if isinstance(result, _CoroutineType):
+        result.close()                  # else Python warns that it was never awaited
         return "declare the handler with async def, so that it is awaited"
-    if isinstance(result, _Iterator):
-        return "streaming is not supported by this version; return the whole body, or Response.file(path)"
+    if isinstance(result, _IOBase):
+        return "an open file is not an answer; Response.file(path) sends files"
     if isinstance(result, tuple):
         return ("a tuple is (body, status) or (body, status, headers), with a body of str, bytes, dict or list; "
                 "for a Response use with_status() and with_header()")

@@ -57,13 +57,23 @@ cdef struct Http1:
     char* head_copy
     const char* body
     size_t body_len
-    PyObject* body_object       # owned: bytes of content_length, of which body_len have come; or NULL
+    unsigned char plan          # Plan (_core_body)
+    size_t body_limit           # the most that it may have
+    size_t body_came            # bytes of it that have come; body_len of them are in memory
+    PyObject* body_object       # owned: bytes of content_length; or NULL
     char* body_block            # owned: else the body gathers here
     size_t body_cap             # bytes for which there is room in one of these
+    int spool                   # owned: the file to which it is written, or -1
+    int spool_error             # errno of a file that could not be written
+    PyObject* inflow            # owned: the Inflow by which the application reads it as it comes (_core_inflow); or NULL
+    bint inflow_open            # more of it is to be read
+    bint inflow_full            # ... once the application has taken what is here
+    int inflow_fault            # status: what came is no body; 0: none
     int refused                 # status of a refusal by the protocol once the head was parsed; 0: none
     const char* fault           # why, in words
     int64_t ready_at            # when the stream became READY, ns: from here on the answer is ours to give
     PyObject* pending           # owned: the Pending that will answer (stream HANDLER); or NULL
+    bint wants_room             # its producer goes on once all that is queued was sent (_core_stream)
     bint outlives_peer          # of it: it goes on when the peer goes away
     unsigned char overheard     # what the poller is asked meanwhile: WEB_READ, WEB_ENDED or only WEB_HANGUP
     # the answers
@@ -112,6 +122,7 @@ cdef Http1* http1_of(Loop loop, Connection c) noexcept nogil:
     http.stream = STREAM_HEAD
     http.reading = READ_OPEN
     http.writing = WRITE_OPEN
+    http.spool = -1
     http1_head_init(&http.head)
     c.http = http
     loop.row.gauges.active += 1
@@ -130,7 +141,8 @@ cdef void http1_free(Loop loop, Connection c) noexcept nogil:
         PyMem_RawFree(http.in_data)
     PyMem_RawFree(http.head_copy)
     PyMem_RawFree(http.body_block)
-    if http.body_object != NULL or http.pending != NULL:
+    web_close_fd(&http.spool)
+    if http.body_object != NULL or http.pending != NULL or http.inflow != NULL:
         http.next = loop.http_garbage
         loop.http_garbage = http
     else:
@@ -149,6 +161,13 @@ cdef void http1_recycle(Loop loop, Http1* http) noexcept nogil:
 cdef void request_free(Http1* http) noexcept:
     """Frees what the request that was answered owns, and makes ready for the next."""
     request_free_bytes(http)
+    if http.inflow != NULL:
+        if http.inflow_open:
+            http.reading = READ_ENDED       # what comes is the rest of a body that nobody wants
+        inflow_release(http)
+    web_close_fd(&http.spool)
+    http.plan = PLAN_NONE
+    http.body_came = 0
     http.refused = 0
     http.fault = NULL
     http1_head_init(&http.head)
@@ -253,10 +272,11 @@ cdef int exchange_parse(Loop loop, Connection c) noexcept nogil:
                 if result != PROBE_NONE:
                     return <int>result
             return stream_step(loop, http, STREAM_READY)
-        if http.head.content_length > <int64_t>loop.limits.body:
-            return exchange_refuse(loop, http, 413, "the body is larger than this server accepts")
+        if http.head.content_length > <int64_t>loop.limits.body and not loop.dispatcher.plans_bodies:
+            return exchange_refuse(loop, http, 413, BODY_TOO_LARGE)
         got = http.in_end - http.in_at
-        if not http.head.chunked and got >= <size_t>http.head.content_length:
+        if (not http.head.chunked and got >= <size_t>http.head.content_length
+                and http.head.content_length <= <int64_t>loop.limits.body):
             http.body = http.in_data + http.in_at
             http.body_len = <size_t>http.head.content_length
             http.in_at += http.body_len
@@ -295,7 +315,7 @@ cdef Py_ssize_t exchange_receive(Loop loop, Connection c, size_t budget) noexcep
     """One read of the transport, to where its bytes belong. Bytes read, or what the transport said, or BUDGET_USED."""
     cdef Http1* http = c.http
     cdef Py_ssize_t n, room
-    if http.stream == STREAM_BODY and not http.head.chunked and http.in_at == http.in_end:
+    if (http.stream == STREAM_BODY or http.inflow != NULL) and not http.head.chunked and http.in_at == http.in_end:
         n = body_receive(c, budget)
     else:
         room = input_room(loop, http)
@@ -343,7 +363,7 @@ cdef void exchange_read(Loop loop, Connection c) noexcept nogil:
             exchange_write(loop, c)
             if c.http == NULL or http.out.first != NULL:
                 return
-        if body_waits_for_object(http):
+        if body_waits_for_plan(http):
             loop_queue_call(loop, c)
             return
         if budget == 0:
@@ -412,10 +432,12 @@ cdef void exchange_write(Loop loop, Connection c) noexcept nogil:
             return
         if result < 0:
             return
+    if http.stream == STREAM_HANDLER:
+        if http.wants_room:
+            loop_queue_call(loop, c)
+        return
     if http.writing == WRITE_LAST:
         transport_finish(loop, c, <CloseReason>c.reason if c.reason != CLOSE_NONE else CLOSE_DONE)
-    elif http.stream == STREAM_HANDLER:
-        return
     elif http.in_at < http.in_end or http.peer_ended or c.has_pending() > 0:
         loop_queue_ready(loop, c)       # more of a request waits in the input, or inside the transport
     elif loop.stopping and http.stream == STREAM_HEAD:
@@ -437,7 +459,14 @@ cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:
         if not c.deadline.is_set or c.deadline.kind != DEADLINE_RATE:
             rate_restart(loop, c)
             deadline_set(&loop.deadlines, &c.deadline, DEADLINE_RATE, loop.now)
-        loop_watch(loop, c, c.write_wants if c.write_wants else WEB_WRITE)
+        loop_watch(loop, c, (c.write_wants if c.write_wants else <unsigned char>WEB_WRITE)
+                   | (<unsigned char>WEB_READ if inflow_reads(http) else <unsigned char>0))
+        return
+    if inflow_reads(http):
+        if not c.deadline.is_set or c.deadline.kind != DEADLINE_RATE:
+            rate_restart(loop, c)
+            deadline_set(&loop.deadlines, &c.deadline, DEADLINE_RATE, loop.now)
+        loop_watch(loop, c, (c.read_wants if c.read_wants else <unsigned char>WEB_READ) | c.write_wants)
         return
     if http.stream == STREAM_HANDLER:   # how long the application takes is its own affair
         deadline_clear(&loop.deadlines, &c.deadline)
@@ -506,6 +535,9 @@ cdef void exchange_check_rate(Loop loop, Connection c, bint late) noexcept nogil
             loop.row.counts.timeouts[<int>TIMEOUT_RESPONSE if writing else <int>TIMEOUT_BODY] += 1
             if writing:
                 take_out(loop, c, CLOSE_RESPONSE_SLOW)
+                return
+            if http.stream == STREAM_HANDLER:       # the application, which is reading it, hears that the client left
+                take_out(loop, c, CLOSE_BODY_SLOW)
                 return
             exchange_refuse(loop, http, 408, "the body came too slowly")
             loop_queue_call(loop, c)

@@ -89,6 +89,7 @@ cdef void collect_garbage(Loop loop) noexcept:
         loop.http_garbage = http.next
         if http.body_object != NULL:
             Py_DecRef(http.body_object)
+        inflow_release(http)
         if http.pending != NULL:
             pending_abandon(<Pending>http.pending)
             pending_release(http)

@@ -4,6 +4,7 @@
 #
 #     STARTED     pending_begin runs its first step; an answer that is there when it returns is taken at once
 #     WAITING     its connection waits for it (stream HANDLER, Http1.pending); it stands in loop.pendings
+#     STREAMING   the head is sent, and the body while it is produced (_core_stream)
 #     ABANDONED   the connection is gone, or ended: a Task was cancelled, a thread goes on; what it answers is dropped
 #     OVER        answered or dropped: it is in no list
 #
@@ -17,14 +18,16 @@
 cdef enum PendingState:
     PENDING_STARTED = 1
     PENDING_WAITING = 2
-    PENDING_ABANDONED = 3
-    PENDING_OVER = 4
+    PENDING_STREAMING = 3
+    PENDING_ABANDONED = 4
+    PENDING_OVER = 5
 
-cdef unsigned char[5] PENDING_STEPS
+cdef unsigned char[6] PENDING_STEPS
 PENDING_STEPS[:] = [
     0,
     (1 << PENDING_WAITING) | (1 << PENDING_OVER),       # STARTED
-    (1 << PENDING_ABANDONED) | (1 << PENDING_OVER),     # WAITING
+    (1 << PENDING_STREAMING) | (1 << PENDING_ABANDONED) | (1 << PENDING_OVER),  # WAITING
+    (1 << PENDING_ABANDONED) | (1 << PENDING_OVER),     # STREAMING
     (1 << PENDING_OVER),                                # ABANDONED
     0,                                                  # OVER
 ]
@@ -45,10 +48,25 @@ cdef class Pending:
     cdef int refused                    # status of a refusal by the protocol, or 0
     cdef str fault
     cdef int64_t since                  # when it was called, ns
+    # streaming (_core_stream)
+    cdef Producer producer
+    cdef bint pulls                     # the loop is the producer
+    cdef unsigned char framing          # Framing
+    cdef int64_t left                   # bytes of the promised length that are still to come
+    cdef object items                   # deque of bytes: pushed, and not yet queued
+    cdef Py_ssize_t queued              # how many bytes these are
+    cdef bint ended                     # no more is pushed
+    cdef object error                   # ... because of this
+    cdef object room                    # what a paused producer waits for: a future of asyncio, or an Event
 
     cdef bint cancels(self) noexcept:
         """Predicate: it ends when its client goes away."""
         return self.endpoint is None or self.endpoint.cancels
+
+    cdef bint streams(self) noexcept:
+        """Predicate: what it answers has a body that is produced while it is sent."""
+        return (self.response is not None and self.response._producer is not None
+                and self.request.parsed.method != METHOD_HEAD)
 
     cdef int finish(self, Response response, object raised) except -1:
         """A Task has its answer, or was ended by KeyboardInterrupt or SystemExit. On the loop's thread."""
@@ -62,9 +80,60 @@ cdef class Pending:
             return pending_step(self, PENDING_OVER)
         if self.state == PENDING_OVER:
             return 1
+        return self.deliver()
+
+    cdef int deliver(self) except -1:
+        """The loop looks at what there is. On the loop's thread."""
         if self.loop.running:           # a turn of this very loop is under way: its arenas are in use
             return mail_post(self.loop, self)
         return pending_deliver_now(self.loop, self)
+
+    cdef object push(self, bytes item):
+        """A Task has more of its body: a future to await where there is no room for further items, else None."""
+        if self.state >= PENDING_ABANDONED:
+            return None
+        self.items.append(item)
+        self.queued += len(item)
+        self.deliver()
+        if self.state >= PENDING_ABANDONED or (self.queued == 0 and not self.connection.http.wants_room):
+            return None
+        self.room = _running_loop().create_future()
+        return self.room
+
+    cdef int end(self, object error) except -1:
+        """A Task pushes no more, because its body is whole, or of an error."""
+        if self.state >= PENDING_ABANDONED and self.ended:
+            return 1
+        self.ended = True
+        self.error = error
+        if self.state == PENDING_OVER:
+            return 1
+        return self.deliver()
+
+    cdef bint push_from_thread(self, bytes item) except -1:
+        """The same of a thread, which waits here for room. False: nobody wants more."""
+        if self.state >= PENDING_ABANDONED:
+            return False
+        self.room.clear()
+        self.items.append(item)
+        self.queued += len(item)
+        mail_post(self.loop, self)
+        if self.queued >= STREAM_MARK:
+            self.room.wait()
+        return self.state < PENDING_ABANDONED
+
+    cdef int let_go_on(self) except -1:
+        """There is room, or nobody wants more: a paused producer goes on."""
+        room = self.room
+        if room is None:
+            return 1
+        if self.task is None:
+            room.set()
+            return 1
+        self.room = None
+        if not room.done():
+            room.set_result(None)
+        return 1
 
     def task_done(self, task):
         """A Task that was cancelled before its first step never came to say so itself."""
@@ -75,8 +144,7 @@ cdef class Pending:
     def what(self):
         """How messages name it: method, path, how long it has taken."""
         age = (web_monotonic_ns() - self.since) / 1e9
-        label = "no route" if self.endpoint is None else self.endpoint.name()
-        return f"{self.request.method} {self.request.raw_path} ({label}, {age:.1f} s)"
+        return f"{self.request.method} {self.request.raw_path} ({_handler_text(self.endpoint)}, {age:.1f} s)"
 
 
 cdef int pending_step(Pending pending, PendingState to) except -1:
@@ -133,6 +201,21 @@ cdef Response pending_begin(Loop loop, Connection c, Request request, Endpoint e
     return None
 
 
+cdef Pending pending_pulling(Loop loop, Connection c, Request request):
+    """For a body that the loop itself produces."""
+    cdef Pending pending = Pending.__new__(Pending)
+    pending.state = PENDING_STARTED
+    pending.loop = loop
+    pending.connection = c
+    pending.request = request
+    pending.endpoint = request.endpoint
+    pending.since = loop.now
+    pending.pulls = True
+    request.detach()
+    pending_wait(c.http, pending)
+    return pending
+
+
 cdef int pending_wait(Http1* http, Pending pending) except -1:
     """STARTED -> WAITING. The request's bytes are its own by now; of the exchange's only the parsed head stays, by
     which the answer will be framed."""
@@ -154,10 +237,15 @@ cdef void pending_release(Http1* http) noexcept:
 
 cdef void pending_abandon(Pending pending) noexcept:
     """Its connection was taken out (GIL): a Task is cancelled, unless its route says otherwise."""
-    if pending.state != PENDING_WAITING:
+    if pending.state != PENDING_WAITING and pending.state != PENDING_STREAMING:
         return
     try:
         pending_step(pending, PENDING_ABANDONED)
+        if pending.pulls:
+            pending_step(pending, PENDING_OVER)
+            close_producer(pending.producer)
+            return
+        pending.let_go_on()
         if pending.task is not None and (pending.cancels() or pending.loop.stopping):
             pending.task.cancel()
     except BaseException:
@@ -165,30 +253,46 @@ cdef void pending_abandon(Pending pending) noexcept:
 
 
 cdef int pending_answer(Loop loop, Pending pending) except -1:
-    """Queues the answer of a WAITING request; that of an ABANDONED one is dropped. The connection, if it still stands,
-    is listed among those that were answered in this turn."""
+    """Queues the answer of a WAITING request, or more of a STREAMING one's; that of an ABANDONED one is dropped. The
+    connection, if it still stands, is listed among those that were answered in this turn."""
     cdef Connection c = pending.connection
-    cdef Request request = pending.request
-    cdef Http1* http
-    cdef int result
-    if pending.state != PENDING_WAITING or c is None or c.marks & MARK_GONE:
+    if pending.state >= PENDING_ABANDONED or c is None or c.marks & MARK_GONE:
+        if pending.state == PENDING_OVER:
+            return 1
+        if pending.streams() and not pending.ended and pending.raised is None:
+            return 1                    # what its producer has pushed meanwhile; it will see that nobody wants more
         pending_step(pending, PENDING_OVER)
         if pending.raised is not None:
             raise pending.raised
         return 1
-    http = c.http
-    pending_step(pending, PENDING_OVER)
-    pending_release(http)
+    if pending.state == PENDING_STREAMING and pending.raised is None:
+        stream_drain(loop, c, pending)
+        if not c.marks & MARK_GONE:
+            loop_queue_answered(loop, c)
+        return 1
+    return pending_answer_first(loop, c, pending)
+
+
+cdef int pending_answer_first(Loop loop, Connection c, Pending pending) except -1:
+    """Queues the answer, or the head of a streamed one."""
+    cdef Request request = pending.request
+    cdef Http1* http = c.http
+    cdef Response response = pending.response
+    cdef int result
+    if pending.raised is not None or response is None or not pending.streams():
+        pending_step(pending, PENDING_OVER)
+        pending_release(http)
     if pending.raised is not None:
         take_out(loop, c, CLOSE_HANDLER)
         raise pending.raised
-    if pending.response is None:        # its Task was cancelled before it began, by somebody else
+    if response is None:                # its Task was cancelled before it began, by somebody else
         take_out(loop, c, CLOSE_HANDLER)
         return 1
     loop.row.counts.requests += 1
     c.requests += 1
+    histogram_add(&loop.row.counts.latency, loop.now - http.ready_at, 1)
     try:
-        result = answer_write(loop, c, request, pending.response)
+        result = answer_write(loop, c, request, response)
     except (KeyboardInterrupt, SystemExit):
         take_out(loop, c, CLOSE_HANDLER)
         raise
@@ -198,10 +302,11 @@ cdef int pending_answer(Loop loop, Pending pending) except -1:
     if result < 0:
         take_out(loop, c, CLOSE_HANDLER)
         return 1
-    histogram_add(&loop.row.counts.latency, loop.now - http.ready_at, 1)
-    request_free(http)
-    stream_step(loop, http, STREAM_HEAD)
-    loop_queue_answered(loop, c)
+    if result != ANSWER_STREAMS:
+        request_free(http)
+        stream_step(loop, http, STREAM_HEAD)
+    if not c.marks & MARK_GONE:
+        loop_queue_answered(loop, c)
     return 1
 
 
@@ -240,10 +345,15 @@ cdef int mail_post(Loop loop, Pending pending) except -1:
 
 cdef object mail_deliver(Loop loop, object raised):
     """Takes what waits in the mailbox; the first exception of this turn, if any."""
+    cdef object item
     loop.mail_waits = False         # before it is emptied: what is posted from here on wakes again
     while loop.mail:
         try:
-            pending_answer(loop, <Pending>loop.mail.popleft())
+            item = loop.mail.popleft()
+            if type(item) is Inflow:
+                inflow_go_on(loop, <Inflow>item)
+            else:
+                pending_answer(loop, <Pending>item)
         except BaseException:
             raised = _current_exception() if raised is None else raised
     return raised

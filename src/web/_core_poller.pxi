@@ -19,6 +19,8 @@ cdef extern from "conn_helpers.h" nogil:
     int64_t web_coarse_ns()
     int64_t web_unix_seconds()
     int web_prepare_fd(int fd)
+    void web_reset_on_close(int fd)
+    int web_open_unlinked(const char* folder)
     void web_no_delay(int fd, const web_address* peer)
     int web_accept(int listener, web_address* peer)
     int web_socket_address(int fd, int peer, web_address* out)

@@ -11,7 +11,7 @@
 cdef double POOL_PATIENCE = 0.5     # seconds for threads to end when the loop is closed
 
 from queue import SimpleQueue as _SimpleQueue
-from threading import Thread as _Thread
+from threading import Event as _Event, Thread as _Thread
 
 
 @cython.final
@@ -144,6 +144,8 @@ cdef int pending_run(Dispatcher dispatcher, Pending pending) except -1:
             pending.response = dispatcher.error_at(pending.request, pending.endpoint, pending.refused, pending.fault)
         else:
             pending.response = dispatcher.respond_at(pending.request, pending.endpoint)
+        if pending.streams():
+            stream_from_thread(pending)
     except BaseException:               # KeyboardInterrupt or SystemExit: the loop's thread raises it
         pending.raised = _current_exception()
     finally:
@@ -151,3 +153,26 @@ cdef int pending_run(Dispatcher dispatcher, Pending pending) except -1:
     if pending.loop.forks != forks:
         end_fork(pending.raised)
     return mail_post(pending.loop, pending)
+
+
+cdef int stream_from_thread(Pending pending) except -1:
+    """Posts the head of a streamed answer, and item after item, as fast as there is room for them."""
+    cdef Producer producer = pending.response._producer
+    cdef bytes item
+    producer.step(PRODUCER_TAKEN)
+    pending.items = _deque()
+    pending.room = _Event()
+    mail_post(pending.loop, pending)
+    try:
+        while True:
+            item = producer.next_item()
+            if item is None or not pending.push_from_thread(item):
+                break
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
+        pending.error = _current_exception()
+    finally:
+        pending.ended = True
+        close_producer(producer)
+    return 1

@@ -18,9 +18,11 @@ from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeLatin1, Py
 from libc.string cimport memchr, memcmp, memcpy
 
 from sys import exception as _current_exception
+from io import BytesIO as _BytesIO
 from types import SimpleNamespace as _SimpleNamespace
 from urllib.parse import parse_qsl as _parse_qsl
 
+from web.bodies import open_spool as _open_spool
 from web.cookies import parse_cookies as _parse_cookies
 from web.errors import HTTPError
 from web.headers import Headers as _Headers, MultiValues as _MultiValues
@@ -150,6 +152,8 @@ cdef class Request:
     cdef Dispatcher dispatcher              # who answers it
     cdef Endpoint endpoint                  # the route that matched
     cdef dict _params
+    cdef Inflow inflow                      # the body as it comes, of a route with stream=True
+    cdef Spool spool                        # the body in a file
     cdef str _raw_path
     cdef str _path
     cdef str _query_string
@@ -198,11 +202,11 @@ cdef class Request:
         if self.head == NULL or self.owner is not None:
             return 1
         own = PyBytes_FromStringAndSize(self.head, self.parsed.fields_end)
-        if self._body is None:
+        if self._body is None and self.spool is None:
             self._body = PyBytes_FromStringAndSize(self.body_data, self.body_len)
         self.owner = own
         self.head = PyBytes_AS_STRING(own)
-        self.body_data = PyBytes_AS_STRING(self._body)
+        self.body_data = NULL if self._body is None else PyBytes_AS_STRING(self._body)
         return 1
 
     cdef void unbind(self) noexcept:
@@ -223,6 +227,8 @@ cdef class Request:
         self._session = None
         self._state = None
         self._body = None
+        self.inflow = None
+        self.spool = None
 
     # ---- the request line ----
 
@@ -342,12 +348,32 @@ cdef class Request:
 
     @property
     def body(self):
-        """bytes: the whole body, transfer coding removed."""
+        """bytes: the whole body, transfer coding removed; read from its file where it is too large for memory.
+
+        RuntimeError in a route with ``stream=True``: there it is read by ``stream()``.
+        """
         if self.head == NULL:
             raise _unbound()
+        if self.inflow is not None:
+            raise RuntimeError("this route has stream=True: read its body by req.stream()")
         if self._body is None:
-            self._body = PyBytes_FromStringAndSize(self.body_data, self.body_len)
+            self._body = (PyBytes_FromStringAndSize(self.body_data, self.body_len) if self.spool is None
+                          else self.spool.read())
         return self._body
+
+    def body_file(self):
+        """A binary file, open for reading, that holds the whole body wherever it lies; close it, or let it go."""
+        if self.head == NULL:
+            raise _unbound()
+        return _BytesIO(self.body) if self.spool is None else _open_spool(self.spool)
+
+    def stream(self):
+        """The body in pieces of bytes, none of them empty, for ``for`` and ``async for``. In a route with
+        ``stream=True`` they come as the client sends them, and the client waits while nobody takes them:
+        ``ClientDisconnected`` when it goes away before the end, HTTPError when what it sends is no body."""
+        if self.head == NULL:
+            raise _unbound()
+        return body_pieces(self.inflow, None if self.inflow is not None else self.body_file())
 
     def text(self):
         """str: the body as text, by the charset that Content-Type names, else UTF-8.

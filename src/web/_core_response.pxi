@@ -165,6 +165,7 @@ cdef Response _make_response(bytes body, bytes head, int status, object headers)
 
 @cython.final
 @cython.freelist(64)
+@cython.no_gc       # a Producer could be in a cycle; that ends when it is sent or closed, and tracking would cost each answer
 cdef class Response:
     """The answer to a request, a value: nothing changes it, and it may be returned any number of times.
 
@@ -181,6 +182,7 @@ cdef class Response:
     cdef bytes _body
     cdef bytes _file
     cdef const char* file_name
+    cdef Producer _producer             # None: the body is there, or is a file
 
     def __cinit__(self):
         self.status = 200
@@ -208,6 +210,7 @@ cdef class Response:
         self._body = other._body
         self._file = other._file
         self.file_name = other.file_name
+        self._producer = other._producer
 
     cdef Response _copy(self):
         cdef Response copy = <Response>Response.__new__(Response)
@@ -264,8 +267,13 @@ cdef class Response:
 
     @property
     def body(self):
-        """bytes: the body; empty when it is a file."""
+        """bytes: the body; empty when it is a file or a stream."""
         return self._body if self._file is None else _NO_LINES
+
+    @property
+    def is_streamed(self):
+        """bool: whether the body is produced while it is sent."""
+        return self._producer is not None
 
     @property
     def path(self):
@@ -286,7 +294,8 @@ cdef class Response:
         return hash(_value_of(self))
 
     def __repr__(self):
-        what = f"file {self.path!r}" if self._file is not None else f"{len(self._body)} bytes"
+        what = (f"file {self.path!r}" if self._file is not None else
+                "streamed" if self._producer is not None else f"{len(self._body)} bytes")
         return f"<Response {self.status}, {what}>"
 
     # ---- changed copies ----
@@ -300,6 +309,8 @@ cdef class Response:
             copy._body = _NO_LINES
             copy._file = None
             copy.file_name = NULL
+            close_producer(copy._producer)
+            copy._producer = None
         return copy
 
     def with_header(self, str name not None, str value not None):
@@ -384,6 +395,20 @@ cdef class Response:
     sendfile = file
 
     @staticmethod
+    def stream(items, content_type=None, *, int status=200, headers=None, length=None):
+        """A body that is produced while it is sent: an iterable, or in an async handler an async one, of str and bytes.
+
+        ``content_type`` by default text/plain in UTF-8 where the first item is str, else application/octet-stream.
+        ``length`` in bytes, if it is known: then it is said, and must come true. The first item is taken before the
+        head is sent, so that what fails until then is a 500. A failure later breaks the connection: the answer is never
+        taken for whole. The producer is paused while the client does not read, and closed when it goes away.
+
+        A plain iterator runs on the event loop, where it must not wait; in a route with ``blocking=True`` it runs in
+        its thread. A streamed Response is sent once.
+        """
+        return _stream_response(items, content_type, status, headers, -1 if length is None else length)
+
+    @staticmethod
     def redirect(str location not None, *, int status=302, headers=None):
         """A redirect: ``status`` 301, 302, 303, 307 or 308 (RFC 9110 15.4). ``location`` is a URL or a path.
 
@@ -424,8 +449,21 @@ cdef class Response:
                               status, headers)
 
 
+cdef Response _stream_response(items, content_type, int status, headers, int64_t length):
+    cdef Response response
+    cdef Producer producer = producer_of(items, length)
+    if _is_bodiless(status):
+        raise ValueError(f"status {status}: such an answer has no body (RFC 9110 15.3.5, 15.3.6, 15.4.5)")
+    response = _make_response(_NO_LINES, _NO_LINES if content_type is None else
+                              _field_line("Content-Type", content_type), status, headers)
+    producer.typed = content_type is not None or "content-type" in response.headers
+    response._producer = producer
+    return response
+
+
 cdef tuple _value_of(Response response):
-    return (response.status, response._head, response._body if response._file is None else _NO_LINES, response._file)
+    return (response.status, response._head, response._body if response._file is None else _NO_LINES, response._file,
+            response._producer)
 
 
 cdef int _open_status(int error) noexcept nogil:

@@ -168,6 +168,8 @@ cdef class Endpoint:
     cdef readonly str label         # how messages name the handler
     cdef bint with_params           # handler(req, params), else handler(req)
     cdef readonly bint is_async
+    cdef readonly long long max_body    # bytes that a body may have; -1: as the server says
+    cdef readonly bint streams      # the application reads the body as it comes
     cdef readonly bint cancels      # an async handler is cancelled when its client goes away
     cdef readonly Chain chain       # hooks of its own and of its groups; None: it has none
     cdef readonly Endpoint scope    # the group that it lies in, if that has hooks
@@ -183,7 +185,8 @@ cdef class Endpoint:
 
     def __init__(self, tuple methods not None, str pattern not None, tuple parts not None, handler,
                  bint with_params=False, str label not None="", *, bint is_async=False, blocking=None,
-                 bint cancels=True, Chain chain=None, Endpoint scope=None, bint is_scope=False):
+                 bint cancels=True, max_body=None, bint streams=False, Chain chain=None, Endpoint scope=None,
+                 bint is_scope=False):
         cdef const char* text
         cdef Py_ssize_t[1] length
         cdef int kind
@@ -197,6 +200,8 @@ cdef class Endpoint:
         self.is_async = is_async
         self.blocking = -1 if blocking is None else bool(blocking)
         self.cancels = cancels
+        self.max_body = -1 if max_body is None else max_body
+        self.streams = streams
         self.chain = chain
         self.scope = scope
         self.is_scope = is_scope

@@ -74,10 +74,12 @@ cdef void serve_open(Loop loop, Connection c) noexcept nogil:
             take_out(loop, c, c.failure_reason())
         if c.marks & MARK_GONE or c.transport != TRANSPORT_OPEN:
             return
-    elif c.http != NULL and c.http.stream == STREAM_HANDLER:
+    if c.http == NULL or c.http.stream != STREAM_HANDLER:
+        exchange_read(loop, c)
+    elif inflow_reads(c.http):
+        inflow_read(loop, c)
+    elif not blocked:
         exchange_overhear(loop, c)
-        return
-    exchange_read(loop, c)
 
 
 cdef void serve_closing(Loop loop, Connection c) noexcept nogil:

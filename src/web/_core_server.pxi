@@ -56,6 +56,8 @@ cdef class Loop:
     cdef Sources sources
     cdef int64_t now, woke_at
     cdef readonly Dispatcher dispatcher
+    cdef bytes spool_folder     # where bodies that are too large for memory are kept
+    cdef const char* spool_path
     cdef Request request        # the one that is used again and again, while nobody else holds it
     cdef list listeners
     cdef int signal_fd
@@ -116,6 +118,8 @@ cdef class Loop:
         self.pendings = set()
         self.mail = _deque()
         self.server_line = server_header
+        self.spool_folder = _fsencode(_gettempdir())
+        self.spool_path = PyBytes_AS_STRING(self.spool_folder)
         self.ready = True
         self.slow_after = <int64_t>(slow_handler * second)
         self.count_in(stats or Stats(1), row)
@@ -361,6 +365,7 @@ cdef class Loop:
 
 
 from collections import deque as _deque
+from tempfile import gettempdir as _gettempdir
 
 
 cdef extern from "pythread.h" nogil:
@@ -369,6 +374,7 @@ cdef extern from "pythread.h" nogil:
 cdef extern from "unistd.h" nogil:
     int getpid()
     ssize_t c_read "read" (int fd, void* to, size_t count)
+    ssize_t c_write "write" (int fd, const void* data, size_t count)
 
 
 # -- stopping --------------------------------------------------------------------------------------------------------

@@ -8,14 +8,16 @@
 
 cdef object _CancelledError = None      # asyncio is imported when a loop is to run Tasks, not before
 cdef object _running_loop = None
+cdef object _sleep = None
 
 
 cdef int load_asyncio() except -1:
-    global _CancelledError, _running_loop
+    global _CancelledError, _running_loop, _sleep
     if _running_loop is None:
-        from asyncio import CancelledError, get_running_loop
+        from asyncio import CancelledError, get_running_loop, sleep
         _CancelledError = CancelledError
         _running_loop = get_running_loop
+        _sleep = sleep
     return 1
 
 
@@ -48,12 +50,16 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
                         outcome = dispatcher._unrouted(request, endpoint)
                     else:
                         if endpoint.is_async:
-                            result = await endpoint.call(request)
+                            result = endpoint.call(request)
+                            if not isinstance(result, _AsyncIterator):  # an async generator is an answer already
+                                result = await result
                         elif dispatcher.is_pooled(endpoint):
                             result = await pending.loop.pool.call(endpoint, request)
                         else:
                             result = endpoint.call(request)
                         outcome = dispatcher._coerce(result, "handler", endpoint.label, endpoint)
+            if type(outcome) is Response and (<Response>outcome)._producer is not None:
+                await _begin_response(<Response>outcome)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:
@@ -76,7 +82,10 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
                     raise
                 outcome = dispatcher._failure(request, error, f"after hook {hook.label}, handling")
                 response = outcome if type(outcome) is Response else await _form(dispatcher, pending, outcome)
-        pending.finish(response, None)
+        if response._producer is None:
+            pending.finish(response, None)
+        else:
+            await _stream_in_task(dispatcher, pending, response)
     except (KeyboardInterrupt, SystemExit):
         pending.finish(None, _current_exception())
     except BaseException:
@@ -127,3 +136,86 @@ cdef tuple _after_hooks(Dispatcher dispatcher, Request request, Endpoint endpoin
     if request.endpoint is None:        # a before hook of the App answered, or the request was refused
         dispatcher._enter(request, endpoint)
     return endpoint.chain.after + own
+
+
+async def _begin_response(Response response not None):
+    """Takes the first item of a streamed answer: what fails until then is answered as a failure of the handler."""
+    cdef Producer producer = response._producer
+    if not producer.is_async:
+        response_begin(response)
+        return
+    producer.step(PRODUCER_BEGUN)
+    try:
+        item = await producer.iterator.__anext__()
+    except StopAsyncIteration:
+        producer.iterator = None
+        item = b""
+    response_begun(response, item)
+
+
+async def _stream_in_task(Dispatcher dispatcher not None, Pending pending not None, Response response not None):
+    """Sends a streamed answer, as its last act."""
+    cdef Producer producer = response._producer
+    try:
+        if producer.begins():             # an after hook put it there
+            try:
+                await _begin_response(response)
+            except Exception:
+                outcome = dispatcher._failure(pending.request, _current_exception(), "handling")
+                pending.finish(outcome if type(outcome) is Response else await _form(dispatcher, pending, outcome), None)
+                return
+        if pending.state == PENDING_STARTED:
+            await _sleep(0)             # the turn that began this has to end: then there is a connection to write to
+        producer.step(PRODUCER_TAKEN)
+        pending.items = _deque()
+        pending.finish(response, None)
+        if pending.state == PENDING_STREAMING or pending.state == PENDING_WAITING:
+            await _stream_items(pending, producer)
+            pending.end(None)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
+        error = _current_exception()
+        if _is_left(pending, error):
+            pending.finish(None, None)
+        else:
+            pending.end(error)
+    finally:
+        await _close_async(producer)
+
+
+async def _stream_items(Pending pending not None, Producer producer not None):
+    cdef Py_ssize_t moved = 0           # since other Tasks had their turn
+    cdef bytes item
+    while pending.state < PENDING_ABANDONED or not pending.cancels():
+        item = producer.next_item() if producer.first is not None or not producer.is_async else b""
+        if item is None:
+            return
+        if not item:
+            if producer.iterator is None:
+                return
+            try:
+                item = item_bytes(await producer.iterator.__anext__())
+            except StopAsyncIteration:
+                producer.iterator = None
+                return
+            if not item:
+                continue
+        room = pending.push(item)
+        moved += len(item)
+        if room is not None:
+            await room
+        elif moved >= STREAM_MARK:
+            await _sleep(0)
+            moved = 0
+
+
+async def _close_async(Producer producer not None):
+    """Ends what produces it, whether it came to its end or not. It fails only for itself."""
+    iterator = producer.iterator
+    try:
+        producer.close()
+        if producer.is_async and hasattr(iterator, "aclose"):
+            await iterator.aclose()
+    except Exception:
+        tell_unraisable(_current_exception())

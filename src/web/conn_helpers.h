@@ -23,6 +23,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -145,6 +147,29 @@ static inline void web_read_address(const struct sockaddr_storage *from, web_add
 }
 
 /* Answers are written whole: waiting for more to send only delays them. */
+/* A file without a name in a folder, readable and writable for this process only. -1: errno says why. */
+static inline int web_open_unlinked(const char *folder) {
+    char name[PATH_MAX];
+    int fd;
+#if defined(O_TMPFILE)
+    fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) return fd; /* the file system can */
+#endif
+    if (snprintf(name, sizeof name, "%s/weblatch-XXXXXX", folder) >= (int)sizeof name) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    fd = mkostemp(name, O_CLOEXEC);
+    if (fd >= 0) (void)unlink(name);
+    return fd;
+}
+
+/* The end of this connection, by web_close_fd, is a reset: nobody takes it for an orderly one. */
+static inline void web_reset_on_close(int fd) {
+    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 static inline void web_no_delay(int fd, const web_address *peer) {
     int one = 1;
     if (peer->family != 0) (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);

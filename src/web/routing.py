@@ -14,6 +14,9 @@ Handlers and hooks are plain or ``async def``. Options of a route (``RouteOption
 
 - ``blocking`` True: a plain handler that waits (a database, a file) runs in a thread of the pool; False: it runs on the
   event loop; by default the server's ``threads`` decides
+- ``max_body``: bytes that a body may have for this route, in place of ``Limits.body``
+- ``stream`` True: the handler is called when the head is here, and reads the body as it comes by ``req.stream()``; it
+  is async, or has ``blocking=True``
 - ``cancel_on_disconnect`` False: an async handler goes on when its client goes away; by default it is cancelled
 - ``before``, ``after``: lists of hooks for this route alone; they run inside those of its groups and of the App
 - ``name``: what ``url_for`` calls it by
@@ -24,7 +27,7 @@ pattern and with all hooks around it compiled (``Chain``). The pattern "" is the
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias, TypedDict, Unpack
@@ -39,7 +42,8 @@ __all__ = [
     "after", "before", "errors", "make_router", "on_start", "on_stop", "route",
 ]  # fmt: skip
 
-Body: TypeAlias = str | bytes | dict[Any, Any] | list[Any]
+Stream: TypeAlias = Iterator[str | bytes] | AsyncIterator[str | bytes]
+Body: TypeAlias = str | bytes | dict[Any, Any] | list[Any] | Stream
 HeaderPairs: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 Answer: TypeAlias = Response | Body | tuple[Body, int] | tuple[Body, int, HeaderPairs]
 Params: TypeAlias = dict[str, Any]
@@ -62,6 +66,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]+")
 _INT = re.compile(r"-?[0-9]{1,19}")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _PARTS_MAX = 32
+_BODY_MAX = 2**53
 
 
 # ---- patterns ----
@@ -170,13 +175,15 @@ def describe(call: object) -> str:
 
 
 def is_async(call: Any) -> bool:
-    """Whether calling it gives a coroutine."""
+    """Whether calling it gives a coroutine, or an async generator."""
     while isinstance(call, partial):
         call = call.func
-    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)
+    return any(
+        inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in (call, type(call).__call__)
+    )
 
 
-def _positional(what: str, call: Any) -> tuple[list[str], list[str]]:
+def _positional(what: str, call: Any, *, may_yield: bool = False) -> tuple[list[str], list[str]]:
     """The names of the positional parameters, (without default, with default), of what will be called."""
     if not callable(call):
         raise RouteError(f"{what}: {call!r} cannot be called; give a function")
@@ -184,8 +191,8 @@ def _positional(what: str, call: Any) -> tuple[list[str], list[str]]:
     while isinstance(bare, partial):
         bare = bare.func
     codes = (bare, type(bare).__call__)
-    if any(inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code) for code in codes):
-        raise RouteError(f"{what}: it yields, and streaming is not supported by this version; return the whole body")
+    if not may_yield and any(inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code) for code in codes):
+        raise RouteError(f"{what}: it yields; a hook returns what it has to say, or Response.stream(...)")
     try:
         parameters = inspect.signature(call).parameters.values()
     except (TypeError, ValueError):
@@ -202,9 +209,9 @@ def _positional(what: str, call: Any) -> tuple[list[str], list[str]]:
     return needed, optional
 
 
-def _arity(what: str, call: Any, captures: Iterable[str] = ()) -> int:
+def _arity(what: str, call: Any, captures: Iterable[str] = (), *, may_yield: bool = False) -> int:
     """1 for f(req), 2 for f(req, params). A parameter with a default is left alone, except one that is named params."""
-    needed, optional = _positional(what, call)
+    needed, optional = _positional(what, call, may_yield=may_yield)
     names = needed + optional
     for name in captures:
         if name in needed[1:] or (name in names[:1] and name not in ("req", "request")):
@@ -227,6 +234,8 @@ class Route:
     handler: Handler
     blocking: bool | None = None
     cancel_on_disconnect: bool = True
+    max_body: int | None = None
+    stream: bool = False
     before: Sequence[BeforeHook] = ()
     after: Sequence[AfterHook] = ()
     name: str | None = None
@@ -240,11 +249,12 @@ class Route:
         label = describe(self.handler)
         captures = [text for kind, text in parts if kind not in (LITERAL, REST)]
         what = f"handler {label} of {self.pattern}"
-        arity = _arity(what, self.handler, captures)
+        arity = _arity(what, self.handler, captures, may_yield=True)
         waits = is_async(self.handler)
         for name, value, possible in (
             ("blocking", self.blocking, (None, True, False)),
             ("cancel_on_disconnect", self.cancel_on_disconnect, (True, False)),
+            ("stream", self.stream, (True, False)),
         ):
             if not any(value is one for one in possible):
                 raise RouteError(f"{what}: {name}={value!r}: give True or False")
@@ -252,6 +262,13 @@ class Route:
             raise RouteError(f"{what}: it is async and runs on the event loop; blocking=True is for a plain handler")
         if not self.cancel_on_disconnect and not waits:
             raise RouteError(f"{what}: only an async handler can be cancelled; leave cancel_on_disconnect out")
+        if self.stream and not waits and not self.blocking:
+            raise RouteError(
+                f"{what}: stream=True is for an async handler, or with blocking=True; a plain one would wait on the "
+                "event loop for what the loop is to read"
+            )
+        if self.max_body is not None and (type(self.max_body) is not int or not 0 <= self.max_body <= _BODY_MAX):
+            raise RouteError(f"{what}: max_body={self.max_body!r}: give a number of bytes, 0 to {_BODY_MAX}")
         called: Any = self.name
         if called is not None and (not isinstance(called, str) or not called):
             raise RouteError(f"{what}: name={self.name!r}: a name is text, and not empty")
@@ -266,6 +283,8 @@ class Route:
             is_async=waits,
             blocking=self.blocking,
             cancels=self.cancel_on_disconnect,
+            max_body=self.max_body,
+            streams=self.stream,
             chain=make_chain(self.scope, *hooks),
             scope=self.scope,
         )
@@ -426,6 +445,8 @@ class RouteOptions(TypedDict, total=False):
     before: Sequence[BeforeHook]
     after: Sequence[AfterHook]
     name: str | None
+    max_body: int | None
+    stream: bool
 
 
 def route(methods: str | Iterable[str], pattern: str, handler: Handler, **options: Unpack[RouteOptions]) -> Route:
