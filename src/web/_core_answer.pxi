@@ -84,7 +84,8 @@ cdef inline int answer_write(Loop loop, Connection c, Request request, Response 
 cdef bint answer_is_last(Loop loop, Connection c) noexcept nogil:
     """Predicate: the connection ends after this answer."""
     return (not c.http.head.keep_alive or c.http.reading == READ_ENDED or loop.stopping or loop.stop_asked
-            or loop.last_answers or (c.http.inflow != NULL and c.http.inflow_open) or (loop.limits.requests > 0 and c.requests >= loop.limits.requests))
+            or loop.last_answers or (c.http.inflow != NULL and c.http.inflow_open)
+            or (loop.limits.requests > 0 and c.requests >= loop.limits.requests))
 
 
 cdef inline bint response_is_bodiless(Response response) noexcept:

@@ -155,7 +155,7 @@ cdef int refuse_body(Loop loop, Http1* http) except -1:
 
 cdef int tell_spool(Loop loop, Http1* http) except -1:
     error, http.spool_error = http.spool_error, 0
-    return log_warning("a request is refused with 503: its body cannot be written to %s", 
+    return log_warning("a request is refused with 503: its body cannot be written to %s",
                        f"{_fsdecode(loop.spool_folder)}: {os_strerror(error)}")
 
 

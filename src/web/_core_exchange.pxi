@@ -65,7 +65,7 @@ cdef struct Http1:
     size_t body_cap             # bytes for which there is room in one of these
     int spool                   # owned: the file to which it is written, or -1
     int spool_error             # errno of a file that could not be written
-    PyObject* inflow            # owned: the Inflow by which the application reads it as it comes (_core_inflow); or NULL
+    PyObject* inflow            # owned: the Inflow by which the application reads it (_core_inflow); or NULL
     bint inflow_open            # more of it is to be read
     bint inflow_full            # ... once the application has taken what is here
     int inflow_fault            # status: what came is no body; 0: none

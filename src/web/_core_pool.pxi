@@ -15,6 +15,7 @@ from threading import Event as _Event, Thread as _Thread
 
 
 @cython.final
+@cython.no_gc_clear     # its threads count into what stats holds
 cdef class Pool:
     """``Pool(dispatcher, loop, threads, most)``: handlers that may block run here; ``most``: how many may wait."""
     cdef object queue

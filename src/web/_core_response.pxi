@@ -165,7 +165,7 @@ cdef Response _make_response(bytes body, bytes head, int status, object headers)
 
 @cython.final
 @cython.freelist(64)
-@cython.no_gc       # a Producer could be in a cycle; that ends when it is sent or closed, and tracking would cost each answer
+@cython.no_gc       # a Producer may be in a cycle, until it is sent or closed; to track all would cost each answer
 cdef class Response:
     """The answer to a request, a value: nothing changes it, and it may be returned any number of times.
 

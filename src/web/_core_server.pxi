@@ -36,6 +36,7 @@ cdef struct CoreLimits:
 
 
 @cython.final
+@cython.no_gc_clear     # the collector must not take stats away before loop_free has counted this loop out
 cdef class Loop:
     """The event loop: serves connections with a dispatcher. Made, run and closed by Server; embedded by fileno()."""
     cdef web_poller poller

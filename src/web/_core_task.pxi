@@ -162,7 +162,9 @@ async def _stream_in_task(Dispatcher dispatcher not None, Pending pending not No
                 await _begin_response(response)
             except Exception:
                 outcome = dispatcher._failure(pending.request, _current_exception(), "handling")
-                pending.finish(outcome if type(outcome) is Response else await _form(dispatcher, pending, outcome), None)
+                if type(outcome) is not Response:
+                    outcome = await _form(dispatcher, pending, outcome)
+                pending.finish(outcome, None)
                 return
         if pending.state == PENDING_STARTED:
             await _sleep(0)             # the turn that began this has to end: then there is a connection to write to

@@ -6,9 +6,9 @@ import io
 import os
 from typing import TYPE_CHECKING
 
-from typing_extensions import Buffer
-
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from web._core import Spool
 
 __all__ = ["open_spool"]

@@ -152,7 +152,7 @@ def test_head_has_no_body_and_ends_the_producer(serve: Serve, way: Way) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"blocking": True}])
-def test_a_promised_length_is_said(serve: Serve, options: dict[str, bool]) -> None:
+def test_a_promised_length_is_said(serve: Serve, options: dict[str, Any]) -> None:
     def handler(req: web.Request) -> web.Response:
         return web.Response.stream([b"ab", b"c" * 40_000], "text/css", status=201, headers={"X-A": "b"}, length=40_002)
 
@@ -210,7 +210,7 @@ def looks_whole(peer: Peer, version: str) -> bool:
 @pytest.mark.parametrize("options", [{}, {"blocking": True}])
 @pytest.mark.parametrize("length", [3, 5])
 def test_a_promise_that_does_not_come_true(
-    serve: Serve, options: dict[str, bool], length: int, caplog: pytest.LogCaptureFixture
+    serve: Serve, options: dict[str, Any], length: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     site = serve(web.GET("/", lambda req: web.Response.stream(["ab", "cd"], length=length), **options))
     peer = site.connect()

@@ -40,7 +40,7 @@ def send_and_leave_nothing(peer: Peer, data: bytes) -> threading.Thread:
     return thread
 
 
-# -- in a file -----------------------------------------------------------------------------------------------------------
+# -- in a file ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
@@ -62,7 +62,7 @@ def test_a_large_body_is_whole(serve: Serve, framing: str, size: int) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"blocking": True}])
 @pytest.mark.parametrize("size", [10, 300_000])
-def test_it_is_a_file_for_who_asks(serve: Serve, options: dict[str, bool], size: int) -> None:
+def test_it_is_a_file_for_who_asks(serve: Serve, options: dict[str, Any], size: int) -> None:
     body = os.urandom(size)
 
     def parts(req: web.Request) -> bytes:
@@ -81,7 +81,12 @@ def test_it_is_a_file_for_who_asks(serve: Serve, options: dict[str, bool], size:
 def test_a_request_that_is_kept_keeps_its_file(serve: Serve) -> None:
     kept: list[web.Request] = []
     bodies = [os.urandom(300_000) for _ in range(3)]
-    peer = serve(web.POST("/", lambda req: (kept.append(req), "kept")[1])).connect()
+
+    def keep(req: web.Request) -> str:
+        kept.append(req)
+        return "kept"
+
+    peer = serve(web.POST("/", keep)).connect()
     for body in bodies:
         peer.send(framed(body, "chunked"))
         assert peer.answer().body == b"kept"
@@ -119,7 +124,7 @@ def test_where_there_is_no_room_for_it(
     assert site.connect().ask("/ok").status == 200
 
 
-# -- limits of routes ----------------------------------------------------------------------------------------------------
+# -- limits of routes --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
@@ -168,7 +173,7 @@ def test_strange_limits_are_told(value: Any) -> None:
         web.POST("/", lambda req: "", max_body=value)
 
 
-# -- as it comes ---------------------------------------------------------------------------------------------------------
+# -- as it comes -------------------------------------------------------------------------------------------------------
 
 
 async def digest_async(req: web.Request) -> str:
