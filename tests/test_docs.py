@@ -338,7 +338,7 @@ STATUSES = [
 ]
 
 # Proved elsewhere: one needs TLS, one a process that may not read everything, one a process without descriptors.
-STATUSES_ELSEWHERE = [("400", "plain HTTP"), ("403", "a file"), ("503", "a file")]
+STATUSES_ELSEWHERE = [("400", "plain HTTP"), ("403", "a file"), ("503", "a file"), ("503", "a body of")]
 
 
 @pytest.fixture

@@ -405,7 +405,7 @@ def test_a_health_route_has_no_captures(form: Any, path: str) -> None:
 
 
 @pytest.mark.parametrize("form", [*FORMS, web.metrics])
-@pytest.mark.parametrize("path", ["livez", "", "/a b?c", "/{name}", "/a//b", "/%20", None, 5])
+@pytest.mark.parametrize("path", ["livez", "/a b?c", "/{name}", "/a//b", "/%20", None, 5])
 def test_wrong_patterns_are_route_errors(form: Any, path: Any) -> None:
     with pytest.raises(web.RouteError, match="pattern"):
         form(path)

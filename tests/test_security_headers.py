@@ -23,7 +23,7 @@ def added(*forms: web.app.Form, target: str = "/", **options: Any) -> dict[str, 
 
 def test_defaults_on_plain_http() -> None:
     assert added() == DEFAULTS
-    assert added(target="/nowhere") == DEFAULTS
+    assert added(target="/nowhere") == DEFAULTS | {"Vary": "Accept"}
 
 
 def test_each_can_be_left_out() -> None:
@@ -55,7 +55,7 @@ def test_answers_of_failed_hooks_have_them() -> None:
     def fails(req: web.Request, params: dict[str, Any], resp: web.Response) -> web.Response:
         raise web.HTTPError(503)
 
-    assert added(web.after(fails)) == DEFAULTS
+    assert added(web.after(fails)) == DEFAULTS | {"Vary": "Accept"}
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def readyz(path: str = "/readyz") -> Route:
 
 def _probe(path: str, handler: Handler) -> Route:
     route = Route(("GET",), path, handler, blocking=False)
-    if not route.parts or any(kind != LITERAL for kind, _ in route.parts):
+    if not path or not route.parts or any(kind != LITERAL for kind, _ in route.parts):
         raise RouteError(f"pattern {path!r}: a health route has a fixed path, without captures")
     return route
 

@@ -163,7 +163,7 @@ def test_a_file_that_is_gone_saves_the_session_with_its_404(serve: Serve, tmp_pa
     answer = serve(*FORMS, web.GET("/gone", gone)).connect().ask("/gone")
     assert answer.status == 404
     assert (answer["Set-Cookie"] or "").startswith("session=")
-    assert answer["Vary"] == "Cookie"
+    assert ("Vary", "Cookie") in answer.headers
 
 
 def test_hooks_have_the_session_at_refusals(serve: Serve) -> None:
@@ -174,7 +174,8 @@ def test_hooks_have_the_session_at_refusals(serve: Serve) -> None:
     cookie = site.connect().ask()["Set-Cookie"]
     assert cookie is not None
     answer = site.connect().ask("/", "POST", f"Cookie: {cookie.partition(';')[0]}\r\n", b"x" * 11)
-    assert (answer.status, answer["X-N"], answer["Vary"]) == (413, "1", "Cookie")
+    assert (answer.status, answer["X-N"]) == (413, "1")
+    assert ("Vary", "Cookie") in answer.headers
 
 
 @needs_curl
