@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from contextvars import Context
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, BinaryIO, Literal, Never, Protocol, Self, TypeAlias, TypeVar, final, overload
@@ -488,6 +489,12 @@ class BodyPieces:
 @final
 class Inflow:
     async def wait_async(self) -> bytes | None: ...
+
+@final
+class Stepper:
+    def __init__(self, event_loop: asyncio.AbstractEventLoop) -> None: ...
+    def __call__(self, coroutine: Any) -> asyncio.Task[None]: ...
+    def take(self, callback: Callable[..., object], *arguments: object, context: Context | None = None) -> Any: ...
 
 @final
 class Spool:

@@ -21,6 +21,46 @@ cdef int load_asyncio() except -1:
     return 1
 
 
+@cython.final
+cdef class Stepper:
+    """``Stepper(event_loop)(coroutine)``: a Task that has taken its first step, as Python 3.12's eager_start makes it.
+
+    A new Task hands its first step to ``call_soon`` of its loop; here it is taken at once. It must not be called within
+    another Task; the loop's turn, where it is, is none.
+    """
+    cdef object event_loop, call_soon, Task, taking, step
+
+    def __init__(self, event_loop):
+        from asyncio import Task
+        self.event_loop = event_loop
+        self.call_soon = event_loop.call_soon
+        self.Task = Task
+        self.taking = self.take
+
+    def take(self, callback, *arguments, context=None):
+        """What the loop's call_soon is while a Task is made."""
+        if self.step is None and isinstance(getattr(callback, "__self__", None), self.Task):
+            self.step = callback
+            return None
+        return self.call_soon(callback, *arguments, context=context)    # of a finalizer that runs meanwhile
+
+    def __call__(self, coroutine):
+        context = PyContext_CopyCurrent()
+        self.event_loop.call_soon = self.taking
+        try:
+            task = self.Task(coroutine, loop=self.event_loop, context=context)
+        finally:
+            del self.event_loop.call_soon
+        step, self.step = self.step, None
+        if step is not None:
+            PyContext_Enter(context)
+            try:
+                step()
+            finally:
+                PyContext_Exit(context)
+        return task
+
+
 async def run_task(Dispatcher dispatcher not None, Pending pending not None):
     """Answers one request; see _core_task.pxi."""
     cdef Request request = pending.request

@@ -15,14 +15,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from web._core import Loop
+from web._core import Loop, Stepper
 from web.app import App
 from web.errors import WebError
 from web.routing import OnStart, OnStop, is_async
 
 if TYPE_CHECKING:
     import asyncio
-    from contextvars import Context
 
 __all__ = ["check_event_loop", "needs_asyncio", "run_alone", "run_in_asyncio", "run_inside"]
 
@@ -139,36 +138,7 @@ def _spawning(event_loop: asyncio.AbstractEventLoop) -> tuple[Callable[[Any], as
         return event_loop.create_task, False
     if sys.version_info >= (3, 12):
         return partial(asyncio.Task, loop=event_loop, eager_start=True), True
-    return (_stepping(event_loop), True) if hasattr(event_loop, "__dict__") else (event_loop.create_task, False)
-
-
-def _stepping(event_loop: asyncio.AbstractEventLoop) -> Callable[[Any], asyncio.Task[None]]:
-    """eager_start for Python 3.11: the first step, which a new Task hands to call_soon, is taken at once. It must not
-    be called within another Task; the loop's turn, where it is, is none."""
-    import asyncio
-    from contextvars import copy_context
-
-    call_soon: Callable[..., Any] = event_loop.call_soon
-    steps: list[Callable[[], None]] = []
-
-    def take(callback: Callable[..., None], *arguments: object, context: Context | None = None) -> object:
-        if not steps and isinstance(getattr(callback, "__self__", None), asyncio.Task):
-            steps.append(callback)
-            return None
-        return call_soon(callback, *arguments, context=context)  # of a finalizer that runs meanwhile
-
-    def spawn(coroutine: Any) -> asyncio.Task[None]:
-        context = copy_context()
-        event_loop.call_soon = take  # type: ignore[method-assign, assignment]
-        try:
-            task = asyncio.Task(coroutine, loop=event_loop, context=context)
-        finally:
-            del event_loop.call_soon
-        if steps:
-            context.run(steps.pop())
-        return task
-
-    return spawn
+    return (Stepper(event_loop), True) if hasattr(event_loop, "__dict__") else (event_loop.create_task, False)
 
 
 async def _finish_tasks(core: Loop, patience: float) -> None:
