@@ -590,9 +590,11 @@ def expected(public: Path, target: str) -> tuple[int, bytes]:
     name = target.replace("%61", "a").strip("/")
     slash = target.endswith("/")
     try:
-        path = (public / name).resolve(strict=True)
-        if not path.is_relative_to(public):
-            return 404, b""
+        path = public
+        for part in Path(name).parts:  # one by one: a link that leaves the folder leads nowhere, not even back
+            path = (path / part).resolve(strict=True)
+            if not path.is_relative_to(public):
+                return 404, b""
         if path.is_dir():
             index = (path / "index.html").resolve(strict=True)
             if not index.is_relative_to(public) or not index.is_file():
