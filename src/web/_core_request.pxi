@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl as _parse_qsl
 from web.bodies import open_spool as _open_spool
 from web.cookies import parse_cookies as _parse_cookies
 from web.errors import HTTPError
+from web.forms import read_form as _read_form, read_parts as _read_parts
 from web.headers import Headers as _Headers, MultiValues as _MultiValues
 
 cdef class Endpoint         # _core_routing
@@ -162,6 +163,8 @@ cdef class Request:
     cdef object _cookies
     cdef readonly object _session           # None: nobody asked for it
     cdef object _state
+    cdef object _form
+    cdef object _parts
     cdef bytes _body
 
     def __init__(self, bytes raw not None, bytes body not None=b"", Connection connection=None):
@@ -226,6 +229,8 @@ cdef class Request:
         self._cookies = None
         self._session = None
         self._state = None
+        self._form = None
+        self._parts = None
         self._body = None
         self.inflow = None
         self.spool = None
@@ -366,6 +371,26 @@ cdef class Request:
         if self.head == NULL:
             raise _unbound()
         return _BytesIO(self.body) if self.spool is None else _open_spool(self.spool)
+
+    def form(self):
+        """MultiValues: the fields of a form, urlencoded or multipart (there: those that are no files).
+
+        HTTPError 400 when it is none, 413 when it is too large, 415 for another Content-Type.
+        """
+        if self.head == NULL:
+            raise _unbound()
+        if self._form is None:
+            self._form = _read_form(self)
+        return self._form
+
+    def multipart(self):
+        """Parts: the fields and files of a multipart form (``web.forms``; extra ``weblatch[forms]``). Errors as form().
+        """
+        if self.head == NULL:
+            raise _unbound()
+        if self._parts is None:
+            self._parts = _read_parts(self)
+        return self._parts
 
     def stream(self):
         """The body in pieces of bytes, none of them empty, for ``for`` and ``async for``. In a route with
