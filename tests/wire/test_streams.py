@@ -327,6 +327,30 @@ def test_a_client_that_leaves_ends_the_producer(serve: Serve, way: Way, leave: C
     eventually(lambda: site.server.stats()["requests_pending"] == 0, "nothing is left")
 
 
+@pytest.mark.parametrize("name", ["loop", "thread", "iterator in a task"])
+def test_a_producer_that_somebody_else_holds_is_closed_too(serve: Serve, name: str) -> None:
+    kept: list[Iterator[bytes]] = []
+    ended = threading.Event()
+
+    def items() -> Iterator[bytes]:
+        try:
+            while True:
+                yield LARGE
+        finally:
+            ended.set()
+
+    def keep() -> Iterator[bytes]:
+        kept.append(items())
+        return kept[-1]
+
+    site = serve(WAYS[name].get("/", keep))
+    peer = site.connect(receive_buffer=4096)
+    peer.send(request("/"))
+    peer.head()
+    peer.close()
+    assert ended.wait(10)
+
+
 def test_a_client_that_leaves_while_the_producer_waits(serve: Serve) -> None:
     ended = threading.Event()
 
@@ -364,6 +388,23 @@ def test_slow_items_come_as_they_are_made(serve: Serve) -> None:
     assert peer.exactly(6) == b"1\r\n1\r\n"
     gate.release()
     assert peer.exactly(11) == b"1\r\n2\r\n0\r\n\r\n"
+
+
+def test_what_nobody_takes_is_not_made(embed: Embed) -> None:
+    """Within a turn, too: the socket's buffers, what is queued behind them, and one item."""
+    produced = 0
+
+    def items() -> Iterator[bytes]:
+        nonlocal produced
+        for _ in range(20_000):
+            produced += 1
+            yield LARGE
+
+    site = embed(web.GET("/", lambda req: items()))
+    with site.connect() as peer:
+        peer.send(request("/"))
+        site.settle()
+        assert produced < 1500
 
 
 def test_one_turn_at_a_time(embed: Embed) -> None:
