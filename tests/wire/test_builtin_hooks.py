@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import web
+from tests.serving import foreign_environment
 from tests.wire.clients import eventually, request
 from tests.wire.sites import Certificate, Serve, Site
 
@@ -353,6 +354,6 @@ def test_curl_follows(both: tuple[web.Server, str, Path], tmp_path: Path) -> Non
          "--connect-to", f"localhost:80:127.0.0.1:{plain_port}",
          "--connect-to", f"localhost:443:127.0.0.1:{server.port}",
          "--write-out", " %{num_redirects} %header{strict-transport-security}", "http://localhost/where"],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=60, env=foreign_environment(),
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("https 1 max-age=31536000", "")

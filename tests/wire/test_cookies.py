@@ -13,6 +13,7 @@ from urllib.request import HTTPCookieProcessor, HTTPSHandler, ProxyHandler, buil
 import pytest
 
 import web
+from tests.serving import foreign_environment
 from tests.wire.clients import HANG, request
 from tests.wire.sites import Serve, Site
 
@@ -186,7 +187,10 @@ def test_curl_keeps_a_session(serve: Serve, tmp_path: Path) -> None:
     def curl(path: str) -> Any:
         trust = [] if site.certificate is None else ["--cacert", site.certificate.cert]
         command = ["curl", "-sS", "--noproxy", "*", "--max-time", str(HANG), *trust, "-b", str(jar), "-c", str(jar)]
-        return json.loads(subprocess.run([*command, site.server.url + path], capture_output=True, check=True).stdout)
+        done = subprocess.run(
+            [*command, site.server.url + path], capture_output=True, check=True, env=foreign_environment()
+        )
+        return json.loads(done.stdout)
 
     assert [curl("/")["n"] for _ in range(3)] == [1, 2, 3]
     fields = next(line for line in jar.read_text().splitlines() if "session" in line).split("\t")
