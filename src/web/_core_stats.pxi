@@ -225,9 +225,12 @@ cdef class Stats:
     def snapshot(self):
         """The sum of all rows as a dict; ``web.metrics`` tells what is in it."""
         cdef Row total
+        cdef int done
         if self.memory == NULL:
             raise RuntimeError("these Stats were never made")
         with nogil:
+            done = self.add_up(&total)
+        if done < 0:            # with the GIL: a master in this very process moves no row meanwhile
             self.add_up(&total)
         return counted(&total)
 
