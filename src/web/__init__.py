@@ -8,7 +8,7 @@ server.run()
 
 from importlib.metadata import PackageNotFoundError, version
 
-from web._core import CertificateError, Request, Response, TlsContext, TlsError, openssl_version
+from web._core import CertificateError, ClientDisconnected, Request, Response, TlsContext, TlsError, openssl_version
 from web.access_log import access_log
 from web.app import App
 from web.connection import Connection, ConnectionInUse, Plain, Tls
@@ -44,6 +44,7 @@ __all__ = [
     "PUT",
     "App",
     "CertificateError",
+    "ClientDisconnected",
     "Connection",
     "ConnectionInUse",
     "HTTPError",

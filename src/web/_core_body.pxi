@@ -93,6 +93,13 @@ cdef int body_plan(Loop loop, Connection c) noexcept:
     return 1
 
 
+cdef void body_refuse(Http1* http, int status, const char* fault) noexcept nogil:
+    """The request is refused, and nothing more is read as one."""
+    http.refused = status
+    http.fault = fault
+    http.reading = READ_ENDED
+
+
 cdef const char* BODY_TOO_LARGE = "the body is larger than this server accepts"
 
 

@@ -96,6 +96,12 @@ cdef inline int exchange_answer_one(Loop loop, Connection c) except? -1:
     elif http.inflow != NULL:
         request.inflow = <Inflow>http.inflow
     try:
+        if not http.refused:
+            endpoint = loop.dispatcher.find(request)
+            if http.spool >= 0:
+                request.spool = spool_of(http)
+            elif http.body_len > 0 and loop.dispatcher.plans_bodies and http.body_len > body_limit_of(loop, endpoint):
+                body_refuse(http, 413, BODY_TOO_LARGE)
         if http.refused:
             count_refusal(loop.row, http.refused, http.fault)
             if http.spool_error != 0:
@@ -104,14 +110,7 @@ cdef inline int exchange_answer_one(Loop loop, Connection c) except? -1:
             endpoint = loop.dispatcher.find_refused(request)
             mode = loop.dispatcher.mode_of_refused(endpoint)
         else:
-            endpoint = loop.dispatcher.find(request)
             mode = MODE_INLINE if loop.dispatcher.always_inline else loop.dispatcher.mode_of(endpoint)
-            if http.spool >= 0:
-                request.spool = spool_of(http)
-            elif http.body_len > 0 and loop.dispatcher.plans_bodies and http.body_len > body_limit_of(loop, endpoint):
-                refuse_body(loop, http)
-                endpoint = loop.dispatcher.find_refused(request)
-                mode = loop.dispatcher.mode_of_refused(endpoint)
         if mode == MODE_INLINE:
             response = answer_inline(loop, http, request, endpoint)
         else:
@@ -142,15 +141,6 @@ cdef inline int exchange_answer_one(Loop loop, Connection c) except? -1:
     request_free(http)
     stream_step(loop, http, STREAM_HEAD)
     return result
-
-
-cdef int refuse_body(Loop loop, Http1* http) except -1:
-    """A body that came whole with its head is longer than its route permits."""
-    http.refused = 413
-    http.fault = BODY_TOO_LARGE
-    http.reading = READ_ENDED
-    count_refusal(loop.row, 413, BODY_TOO_LARGE)
-    return 1
 
 
 cdef int tell_spool(Loop loop, Http1* http) except -1:

@@ -161,10 +161,7 @@ cdef void http1_recycle(Loop loop, Http1* http) noexcept nogil:
 cdef void request_free(Http1* http) noexcept:
     """Frees what the request that was answered owns, and makes ready for the next."""
     request_free_bytes(http)
-    if http.inflow != NULL:
-        if http.inflow_open:
-            http.reading = READ_ENDED       # what comes is the rest of a body that nobody wants
-        inflow_release(http)
+    inflow_release(http)
     web_close_fd(&http.spool)
     http.plan = PLAN_NONE
     http.body_came = 0
@@ -292,10 +289,8 @@ cdef int exchange_parse(Loop loop, Connection c) noexcept nogil:
 cdef int exchange_refuse(Loop loop, Http1* http, int status, const char* fault) noexcept nogil:
     """Refuses a request whose head was parsed. The application's hooks see the answer; the rest of its body is not
     framed by anything that we trust, so nothing more is read as a request."""
-    http.refused = status
-    http.fault = fault
+    body_refuse(http, status, fault)
     http.body_len = 0
-    http.reading = READ_ENDED
     return stream_step(loop, http, STREAM_READY)
 
 

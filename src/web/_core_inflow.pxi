@@ -17,7 +17,7 @@ cdef enum InflowState:
 
 cdef enum:
     INFLOW_MARK = 262144        # bytes that wait for the application before no more is read
-    INFLOW_STEP = 65536         # bytes that are handed over at once, at least, where so many are here
+    BODY_PIECE = 65536          # bytes of a body that is whole, of which one piece is made
 
 
 class ClientDisconnected(ConnectionError):
@@ -46,7 +46,7 @@ cdef class Inflow:
         chunk = self.chunks.popleft()
         self.held -= len(chunk)
         if self.state == INFLOW_OPEN and self.held < INFLOW_MARK <= self.held + len(chunk):
-            mail_post_inflow(self)
+            mail_post(self.loop, self)
         return chunk
 
     cdef bint is_over(self) noexcept:
@@ -197,17 +197,6 @@ cdef void inflow_release(Http1* http) noexcept:
     Py_DecRef(held)
 
 
-cdef int mail_post_inflow(Inflow inflow) except -1:
-    """There is room again. From any thread."""
-    cdef Loop loop = inflow.loop
-    loop.mail.append(inflow)
-    if not loop.mail_waits:
-        loop.mail_waits = True
-        if loop.is_open:
-            web_poller_wake(&loop.poller)
-    return 1
-
-
 cdef int inflow_go_on(Loop loop, Inflow inflow) except -1:
     """The loop reads on, if there is a connection to read from."""
     cdef Connection c = inflow.connection
@@ -250,7 +239,7 @@ cdef class BodyPieces:
         return piece
 
     def read(self):
-        return b"" if self.file is None else self.file.read(INFLOW_STEP)
+        return b"" if self.file is None else self.file.read(BODY_PIECE)
 
 
 cdef BodyPieces body_pieces(Inflow inflow, object file):

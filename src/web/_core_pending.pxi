@@ -332,10 +332,10 @@ cdef int pending_deliver_now(Loop loop, Pending pending) except -1:
 
 # -- the mailbox -----------------------------------------------------------------------------------------------------
 
-cdef int mail_post(Loop loop, Pending pending) except -1:
-    """Puts an answer into the loop's mailbox, from any thread. deque.append is atomic; a wake-up is written once until
-    the mailbox is emptied."""
-    loop.mail.append(pending)
+cdef int mail_post(Loop loop, item) except -1:
+    """Puts a Pending (it answers) or an Inflow (it has room) into the loop's mailbox, from any thread. deque.append is
+    atomic; a wake-up is written once until the mailbox is emptied."""
+    loop.mail.append(item)
     if not loop.mail_waits:
         loop.mail_waits = True
         if loop.is_open:

@@ -170,10 +170,10 @@ cdef int stream_from_thread(Pending pending) except -1:
             if item is None or not pending.push_from_thread(item):
                 break
     except (KeyboardInterrupt, SystemExit):
-        raise
+        raise               # not ended: what was posted before must not be taken for all of it
     except BaseException:
         pending.error = _current_exception()
     finally:
-        pending.ended = True
         close_producer(producer)
+    pending.ended = True
     return 1

@@ -211,9 +211,9 @@ async def _stream_in_task(Dispatcher dispatcher not None, Pending pending not No
         producer.step(PRODUCER_TAKEN)
         pending.items = _deque()
         pending.finish(response, None)
-        if pending.state == PENDING_STREAMING or pending.state == PENDING_WAITING:
+        if pending.state < PENDING_OVER:
             await _stream_items(pending, producer)
-            pending.end(None)
+        pending.end(None)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:

@@ -327,6 +327,55 @@ def test_a_client_that_leaves_ends_the_producer(serve: Serve, way: Way, leave: C
     eventually(lambda: site.server.stats()["requests_pending"] == 0, "nothing is left")
 
 
+@pytest.mark.parametrize("leave", [Peer.close, Peer.reset])
+def test_a_stream_that_outlives_its_client_goes_on_to_its_end(serve: Serve, leave: Callable[[Peer], None]) -> None:
+    """Whether the client leaves before the head or after it; and then nothing of it is left."""
+    gates = {"/before": threading.Event(), "/after": threading.Event()}
+    made: list[str] = []
+
+    async def handler(req: web.Request) -> AsyncIterator[str]:
+        if req.path == "/after":
+            yield "first"
+        await asyncio.to_thread(gates[req.path].wait)
+        for number in range(100):
+            made.append(f"{req.path} {number}")
+            yield "x" * 10_000
+
+    site = serve(web.GET("*", handler, cancel_on_disconnect=False))
+    for path, gate in gates.items():
+        peer = site.connect()
+        peer.send(request(path))
+        eventually(lambda: site.server.stats()["requests_pending"] == 1, "the handler runs")
+        if path == "/after":
+            peer.head()
+        leave(peer)
+        if leave is Peer.reset:  # else it looks like a client that still reads, until something is sent
+            site.await_connections(0)
+        gate.set()
+        eventually(lambda: site.server.stats()["requests_pending"] == 0, "nothing is left")
+        assert made.pop() == f"{path} 99"
+        site.await_connections(0)
+
+
+@pytest.mark.parametrize("options", [{}, {"blocking": True}])
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_midway_never_looks_whole(options: dict[str, Any], failure: type[BaseException]) -> None:
+    def items() -> Iterator[str]:
+        yield "first"
+        raise failure
+
+    server = web.Server(web.App(web.GET("/", lambda req: items(), **options)), "127.0.0.1", 0)
+
+    def ask() -> None:
+        with server.running(), socket.create_connection(("127.0.0.1", server.port)) as sock:
+            peer = Peer(sock)
+            peer.send(request("/"))
+            assert not looks_whole(peer, "1.1")
+
+    with pytest.raises(failure):
+        ask()
+
+
 @pytest.mark.parametrize("name", ["loop", "thread", "iterator in a task"])
 def test_a_producer_that_somebody_else_holds_is_closed_too(serve: Serve, name: str) -> None:
     kept: list[Iterator[bytes]] = []

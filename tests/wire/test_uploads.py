@@ -152,6 +152,9 @@ def test_what_a_route_grants(serve: Serve, framing: str, path: str, size: int, s
             assert answer.body == body
         elif status == 413:
             assert answer["Connection"] == "close"
+            assert peer.rest() == b""
+    eventually(lambda: site.closed("bad_request") == (3 if status == 413 else 0), "each refusal is one")
+    assert site.server.stats()["requests_refused"] == (3 if status == 413 else 0)
 
 
 def test_who_asks_first_is_refused_before_it_sends(serve: Serve) -> None:
