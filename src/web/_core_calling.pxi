@@ -28,9 +28,12 @@ cdef extern from *:
 
 cdef inline int exchange_call(Loop loop, Connection c) except -1:
     """Answers the READY request and those behind it, and counts how long they waited."""
-    # Those behind it were read with it: they have waited as long. Answers leave when all of them are there.
-    cdef int64_t ready_at = c.http.ready_at if c.http.stream == STREAM_READY else loop.now
+    cdef int64_t ready_at
     cdef uint64_t before = loop.row.counts.requests
+    if c.http == NULL:          # a thread had answered, and the answer was sent, before its turn to be called came
+        return 1
+    # Those behind it were read with it: they have waited as long. Answers leave when all of them are there.
+    ready_at = c.http.ready_at if c.http.stream == STREAM_READY else loop.now
     exchange_call_all(loop, c)
     loop.now = web_monotonic_ns()       # what is set from here on does not count from before a slow handler
     histogram_add(&loop.row.counts.latency, loop.now - ready_at, loop.row.counts.requests - before)

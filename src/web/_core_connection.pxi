@@ -95,6 +95,7 @@ cdef class Connection:
     cdef unsigned int requests           # how many were answered
     cdef void* next_ready
     cdef void* next_call
+    cdef void* next_answered
     cdef void* next_gone
     cdef void* earlier                   # all connections of the loop
     cdef void* later

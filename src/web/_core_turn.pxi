@@ -6,8 +6,11 @@
 #
 # So the GIL is taken at most once per wake-up, and not at all where nothing needs Python.
 #
-# Lists are threaded through the connections (next_ready, next_call, next_gone); marks says in which one stands. Input
-# and answers of a turn lie in the loop's arenas: turn_finish has to run before the next turn_wait, whatever was raised.
+# Lists are threaded through the connections (next_ready, next_call, next_answered, next_gone); marks says in which one
+# stands. It may be several: what a Task or a thread has pushed is queued while the connection waits to be called.
+#
+# Input and answers of a turn lie in the loop's arenas: turn_finish has to run before the next turn_wait, whatever was
+# raised.
 
 cdef bint turn_needs_python(Loop loop) noexcept nogil:
     return (loop.call_first != NULL or loop.accepted_count > 0 or loop.gone_first != NULL or loop.garbage != NULL
@@ -136,6 +139,7 @@ cdef int turn_call(Loop loop) except -1:
     the turn is whole: the other connections' bytes lie in its arenas."""
     cdef int64_t until
     cdef void* item
+    cdef void* last
     cdef object raised = None
     if loop.poller_error != 0:
         raised = OSError(loop.poller_error, f"the poller cannot wait: {os_strerror(loop.poller_error)}")
@@ -154,7 +158,9 @@ cdef int turn_call(Loop loop) except -1:
         raised = mail_deliver(loop, raised)
     if loop.call_first != NULL:
         until = loop.now + CALL_BUDGET
-        while loop.call_first != NULL:
+        last = loop.call_last           # who comes back to the list meanwhile waits for the next turn
+        item = NULL
+        while item != last:
             item = loop.call_first
             loop.call_first = (<Connection>item).next_call
             if loop.call_first == NULL:
@@ -163,7 +169,7 @@ cdef int turn_call(Loop loop) except -1:
             loop_queue_answered(loop, <Connection>item)
             if not (<Connection>item).marks & MARK_GONE:
                 raised = call_exchange(loop, <Connection>item, raised)
-            if loop.call_first != NULL and loop.now > until:
+            if item != last and loop.now > until:
                 with nogil:     # handlers are slow: what is answered does not wait for the rest of them
                     turn_send(loop)
                 until = loop.now + CALL_BUDGET
@@ -210,8 +216,8 @@ cdef void turn_send(Loop loop) noexcept nogil:
     cdef void* item
     while loop.answered_first != NULL:
         item = loop.answered_first
-        loop.answered_first = (<Connection>item).next_call
-        (<Connection>item).next_call = NULL
+        loop.answered_first = (<Connection>item).next_answered
+        (<Connection>item).next_answered = NULL
         unmark(<Connection>item, MARK_ANSWERED)
         if not (<Connection>item).marks & MARK_GONE:
             exchange_write(loop, <Connection>item)
@@ -256,7 +262,7 @@ cdef void loop_queue_answered(Loop loop, Connection c) noexcept nogil:
     if c.marks & (MARK_ANSWERED | MARK_GONE):
         return
     c.marks |= MARK_ANSWERED
-    c.next_call = loop.answered_first
+    c.next_answered = loop.answered_first
     loop.answered_first = <void*>c
 
 
@@ -288,7 +294,7 @@ cdef void loop_forget_lists(Loop loop) noexcept:
         unmark(<Connection>item, MARK_CALL)
     while loop.answered_first != NULL:
         item = loop.answered_first
-        loop.answered_first = (<Connection>item).next_call
+        loop.answered_first = (<Connection>item).next_answered
         unmark(<Connection>item, MARK_ANSWERED)
     loop.ready_last = loop.call_last = NULL
 

@@ -456,6 +456,47 @@ def test_what_nobody_takes_is_not_made(embed: Embed) -> None:
         assert produced < 1500
 
 
+def test_many_at_once_are_all_whole(serve: Serve, way: Way) -> None:
+    """Each of them is paused, goes on and ends within the others' turns."""
+    site = serve(way.get("/", items_of([LARGE] * 1000)), threads=8)
+    found: list[int] = []
+
+    def fetch() -> None:
+        peer = site.connect(receive_buffer=4096)
+        for _ in range(2):
+            peer.send(request("/"))
+            found.append(sum(map(len, chunks(peer)[1])))
+
+    threads = [threading.Thread(target=fetch) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [1000 * len(LARGE)] * 40
+
+
+def test_slow_producers_do_not_keep_a_turn_from_its_end(embed: Embed) -> None:
+    """What comes back to the list of a turn, because it was sent in the middle of it, is for the next turn."""
+    produced = 0
+
+    def items() -> Iterator[bytes]:
+        nonlocal produced
+        for _ in range(300):
+            produced += 1
+            until = time.monotonic() + 0.002
+            while time.monotonic() < until:
+                pass
+            yield b"x"
+
+    site = embed(web.GET("/", lambda req: items()))
+    with site.connect() as one, site.connect() as other:
+        for peer in (one, other):
+            peer.send(request("/"))
+        for _ in range(5):
+            site.server.run_once(0)
+        assert 0 < produced < 50
+
+
 def test_one_turn_at_a_time(embed: Embed) -> None:
     site = embed(OK, web.GET("/", lambda req: iter([LARGE] * 500)))
     with site.connect() as peer:

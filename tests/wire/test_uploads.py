@@ -218,6 +218,25 @@ def test_all_of_it_comes(serve: Serve, streaming: web.routing.Route, framing: st
         assert peer.answer().body == b"ok"
 
 
+def test_many_at_once(serve: Serve, streaming: web.routing.Route) -> None:
+    site = serve(streaming, threads=8)
+    body = os.urandom(600_000)
+    found: list[str] = []
+
+    def send() -> None:
+        peer = site.connect()
+        for framing in ("length", "chunked"):
+            peer.send(framed(body, framing, piece=5000))
+            found.append(peer.answer().body.decode())
+
+    threads = [threading.Thread(target=send) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [hashlib.sha256(body).hexdigest()] * 40
+
+
 def test_byte_by_byte(serve: Serve, streaming: web.routing.Route) -> None:
     body = os.urandom(100)
     peer = serve(streaming).connect()
