@@ -108,7 +108,7 @@ def main() -> None:
         file.write_bytes(b"f" * 300_000)
         small = Path(folder, "small.txt")
         static = web.static(folder, at="/static")
-        object.__setattr__(static, "files", FileCache(os.path.join(static.root, ""), 0.0))
+        object.__setattr__(static, "files", FileCache(os.path.join(static.below.root, ""), 0.0))
         app = web.App(
             web.GET("/keep", keep),
             web.GET("/fail", fail),

@@ -106,8 +106,8 @@ def test_nul_is_refused_by_the_folder_itself(folder: Path) -> None:
     """The parser refuses %00 before; the folder does not rely on it."""
     form = static(folder)
     for names in ([b"a.txt\0"], [b"\0"], [b"sub", b"\0index.html"]):
-        assert form._find(names) is None
-    assert form._find([b"a.txt"]) is not None
+        assert form.below.find(names) is None
+    assert form.below.find([b"a.txt"]) is not None
 
 
 def test_a_folder_without_the_slash_redirects(folder: Path) -> None:

@@ -5,7 +5,7 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_openssl     declarations of OpenSSL, nothing else
     _core_poller      declarations of the C headers: sockets, the poller
     _core_errors      errno -> exception; why connections close
-    _core_http1       request head parser (_host, _chunked, _write: its parts): pure, no I/O
+    _core_http1       request head parser (_fields, _host, _chunked, _write: its parts): pure, no I/O
     _core_hotpath     those pieces as Python objects, for measuring and for tests
     _core_stats       what is counted, in memory that worker processes share
     _core_deadlines   time-outs: O(1) to set, to clear and to find the next
@@ -22,6 +22,7 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_dispatch    Dispatcher: hooks, route, handler, coercion
     _core_output      what a connection still has to send: a queue of segments
     _core_files       small files of static folders, kept in memory
+    _core_conditional conditions and ranges: 206, 304, 412, 416
     _core_connection  the transport machine; Connection and Plain
     _core_tls_context certificate, key and policy of a TLS server
     _core_tls_bio     how OpenSSL reaches the socket
@@ -35,6 +36,7 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_body        a request's body that did not come whole with its head
     _core_inflow      ... given to the application as it comes
     _core_answer      Response -> bytes: the lines that the framework adds, and framing
+    _core_answer_file ... where the body is a file, or parts of one
     _core_listener    listening sockets; taking connections in; making room at a cap
     _core_serve       one connection's share of a turn, by the state of its transport
     _core_turn        one turn of the loop: wait, call, finish; its lists
@@ -61,6 +63,7 @@ cdef struct Http1
 
 cdef class Connection
 cdef class Dispatcher
+cdef class _FileParts
 cdef class Inflow
 cdef class Listener
 cdef class Loop
@@ -77,6 +80,7 @@ include "_core_openssl.pxi"
 include "_core_poller.pxi"
 include "_core_errors.pxi"
 include "_core_http1.pxi"
+include "_core_http1_fields.pxi"
 include "_core_http1_host.pxi"
 include "_core_http1_chunked.pxi"
 include "_core_http1_write.pxi"
@@ -96,6 +100,7 @@ include "_core_faults.pxi"
 include "_core_dispatch.pxi"
 include "_core_output.pxi"
 include "_core_files.pxi"
+include "_core_conditional.pxi"
 include "_core_connection.pxi"
 include "_core_tls_context.pxi"
 include "_core_tls_bio.pxi"
@@ -109,6 +114,7 @@ include "_core_calling.pxi"
 include "_core_body.pxi"
 include "_core_inflow.pxi"
 include "_core_answer.pxi"
+include "_core_answer_file.pxi"
 include "_core_listener.pxi"
 include "_core_serve.pxi"
 include "_core_turn.pxi"

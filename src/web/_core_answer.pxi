@@ -58,27 +58,11 @@ cdef void stamp_update(Loop loop) noexcept nogil:
 
 cdef inline int answer_write(Loop loop, Connection c, Request request, Response response) except? -1:
     """Queues a response: 1, ANSWER_STREAMS (stream_begin), or WEB_FAILED without memory."""
-    cdef Http1* http = c.http
-    cdef int file[1]
-    cdef long long size[1]
-    cdef int opened
-    cdef str reason
-    file[0] = -1
-    size[0] = 0
+    if response.file_name != NULL:
+        return answer_file(loop, c, request, response)
     if response._producer is not None:
         return stream_begin(loop, c, request, response)
-    if response.file_name != NULL:
-        opened = response.open_file(file, size)
-        if opened < 0:
-            # a file that is missing when it is to be sent is a 404, one that cannot be read is our own fault
-            reason = "the file is not there" if opened == -404 else "the file cannot be read"
-            response = loop.dispatcher.error(request, -opened, reason)
-            if response.file_name != NULL and response.open_file(file, size) < 0:
-                return answer_without_request(loop, http, 500, NULL)
-    try:
-        return answer_queue(loop, c, response, file, size[0])
-    finally:
-        web_close_fd(file)
+    return answer_queue(loop, c, response)
 
 
 cdef bint answer_is_last(Loop loop, Connection c) noexcept nogil:
@@ -121,13 +105,12 @@ cdef int answer_head(Loop loop, Connection c, Response response, Framing framing
     return 1
 
 
-cdef int answer_queue(Loop loop, Connection c, Response response, int* file, long long size) except? -1:
-    """Queues head and content. The fd in *file, if any, is taken over."""
+cdef int answer_queue(Loop loop, Connection c, Response response) noexcept:
+    """Queues a head and content that is in memory."""
     cdef Http1* http = c.http
-    cdef bint from_file = file[0] >= 0
     cdef bint send_body = not response_is_bodiless(response) and http.head.method != METHOD_HEAD
-    cdef size_t length = <size_t>size if from_file else PyBytes_GET_SIZE(response._body)
-    cdef bint copied = send_body and not from_file and length <= COPIED_BODY
+    cdef size_t length = PyBytes_GET_SIZE(response._body)
+    cdef bint copied = send_body and length <= COPIED_BODY
     cdef Segment* segment
     cdef char* start = answer_start(loop, http, response, length if copied else 0)
     cdef char* p = start
@@ -137,19 +120,15 @@ cdef int answer_queue(Loop loop, Connection c, Response response, int* file, lon
     if copied:
         p = put(p, PyBytes_AS_STRING(response._body), length)
     output_commit(loop, &http.out, p - start)
-    if not send_body or copied or length == 0:
+    if not send_body or copied:
         return 1
     segment = segment_take(loop, &http.out)
     if segment == NULL:
         return WEB_FAILED
-    if from_file:
-        segment.file = web_detach_fd(file)
-        segment.file_left = size
-    else:
-        segment.data = PyBytes_AS_STRING(response._body)
-        segment.left = length
-        segment.owner = <PyObject*>response._body
-        Py_IncRef(segment.owner)
+    segment.data = PyBytes_AS_STRING(response._body)
+    segment.left = length
+    segment.owner = <PyObject*>response._body
+    Py_IncRef(segment.owner)
     return 1
 
 

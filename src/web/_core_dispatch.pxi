@@ -2,6 +2,7 @@
 #
 #     hosts -> before hooks of the App -> route -> before hooks of its groups and its own -> handler -> coercion
 #           -> errors() -> its own after hooks and those of its groups -> after hooks of the App
+#           -> conditions and ranges
 #
 # Immutable and made once, when a server starts; it may answer for several connections and listeners. Which arguments a
 # handler takes was decided at registration, so answering is a direct call. What an App does not use costs nothing.
@@ -196,7 +197,14 @@ cdef class Dispatcher:
         cdef Response response
         request.dispatcher = self
         if self.is_wide:
-            return self._respond_wide(request, endpoint)
+            response = self._respond_wide(request, endpoint)
+        else:
+            response = self._respond_narrow(request, endpoint)
+        return conditional(self, request, response) if request.parsed.seen & HTTP1_SAID_CONDITION else response
+
+    cdef inline Response _respond_narrow(self, Request request, Endpoint endpoint):
+        """respond_at() where nothing is wide."""
+        cdef Response response
         try:
             response = self._answer(request, endpoint) if self.before is None else self._ask_first(request, endpoint)
         except (KeyboardInterrupt, SystemExit):

@@ -2,8 +2,11 @@
 #
 # What is kept, and why it is the right answer
 # - The key is a path as it was received, without '%', so that a client cannot make many spellings of one name (a file
-#   system that ignores case can: the bounds below hold there too). It says which names are looked at, and nothing else
-#   of a request decides what a static folder answers.
+#   system that ignores case can: the bounds below hold there too). It says which names are looked at. Where the folder
+#   has compressed files beside others, the codings that the client takes stand in the key, too (web.static): nothing
+#   else of a request decides what a static folder answers.
+# - With an entry stand the Looks that decided for it: a compressed file that was not there, the file that it is the
+#   compressed form of. They have to find again what they found.
 # - The value is the Response that was made for it, with the file's bytes, and the file's mark: device, inode, size,
 #   mtime and ctime. The same mark is the same file in the same state, so those bytes are what reading it again would
 #   give, and it is the file that was checked to lie inside the folder.
@@ -21,25 +24,13 @@
 #
 # Owners and bounds: a _Kept is immutable and replaced whole, so threads that share a folder see an entry or none, never
 # a part of one; the GIL is given up only while a file is read, before there is an entry. The fd of a file that is read
-# is open within file_read only. There are at most KEPT_FILES entries, each of at most KEPT_SIZE bytes and two names: 8
-# MiB of content. A name is shorter than PATH_ROOM, and than what the request line may be. When there is no room the
+# is open within file_read only. There are at most KEPT_FILES entries, each of at most KEPT_SIZE bytes and a few names:
+# 8 MiB of content. A name is shorter than PATH_ROOM, and than what the request line may be. When there is no room the
 # entry that was read first goes: a client that asks for more files than that makes them as dear as the slow way, no
 # dearer.
 
 from libc.string cimport strchr
-
-cdef extern from "file_helpers.h" nogil:
-    enum:
-        WEB_IS_FILE
-        WEB_IS_FOLDER
-
-    ctypedef struct web_file_mark:
-        int64_t size
-
-    int web_mark_path(const char* path, web_file_mark* mark)
-    int web_mark_fd(int fd, web_file_mark* mark)
-    bint web_same_mark(const web_file_mark* a, const web_file_mark* b)
-    int64_t web_mark_age_ns(const web_file_mark* mark)
+from posix.fcntl cimport O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDONLY, open as posix_open
 
 cdef extern from "fcntl.h" nogil:
     enum:
@@ -93,12 +84,35 @@ cdef int file_read(const char* path, const web_file_mark* wanted, char* out) noe
 
 
 @cython.final
+cdef class Look:
+    """What stood under a path when it was looked at; see ``FileCache.look``."""
+    cdef bytes path
+    cdef web_file_mark mark
+    cdef readonly bint is_file      # a regular file to which no symbolic link leads
+
+    @property
+    def modified(self):
+        """int: when its content changed, ns since 1970; 0 where there is no file."""
+        return self.mark.modified_ns if self.is_file else 0
+
+    cdef bint holds(self, size_t below) noexcept:
+        """Predicate: the same stands there still."""
+        cdef web_file_mark mark
+        if self.path is None:
+            return False
+        if file_look(PyBytes_AS_STRING(self.path), PyBytes_GET_SIZE(self.path), below, &mark) < 0:
+            return not self.is_file
+        return self.is_file and web_same_mark(&mark, &self.mark)
+
+
+@cython.final
 @cython.freelist(16)
 cdef class _Kept:
     """One entry of a FileCache."""
     cdef Response response      # with the content; its _file is the path that is looked at
     cdef web_file_mark mark
     cdef int64_t until          # monotonic
+    cdef tuple looks            # Looks
 
 
 @cython.final
@@ -110,7 +124,7 @@ cdef class FileCache:
     again.
     """
     cdef readonly Py_ssize_t largest    # bytes of the largest file that is kept
-    cdef dict files             # path as received -> _Kept
+    cdef dict files             # key -> _Kept
     cdef str root
     cdef size_t below           # bytes of the root
     cdef double young
@@ -132,31 +146,52 @@ cdef class FileCache:
     def __reduce__(self):
         return FileCache, (self.root, self.young, self.old)     # a copy begins empty
 
-    def find(self, str raw_path not None):
-        """The Response for a path as received; None when none is kept, or the file has changed."""
-        cdef web_file_mark mark
-        cdef _Kept kept = self.files.get(raw_path)
+    def find(self, str key not None):
+        """The Response of a key; None when none is kept, or a file has changed."""
+        cdef _Kept kept = self.files.get(key)
         if kept is None:
             return None
-        if web_monotonic_ns() < kept.until \
-                and file_look(PyBytes_AS_STRING(kept.response._file), PyBytes_GET_SIZE(kept.response._file),
-                              self.below, &mark) > 0 \
-                and web_same_mark(&mark, &kept.mark):
+        if self._holds(kept):
             return kept.response
-        self.files.pop(raw_path, None)
+        self.files.pop(key, None)
         return None
 
-    def keep(self, str raw_path not None, Response response not None):
-        """Keeps the file of a Response for the next request with this path; the Response with the content.
+    cdef bint _holds(self, _Kept kept) noexcept:
+        """Predicate: it is what reading the file again would give."""
+        cdef web_file_mark mark
+        cdef bytes path = kept.response._file
+        cdef Py_ssize_t i = 0
+        if web_monotonic_ns() >= kept.until \
+                or file_look(PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path), self.below, &mark) < 0 \
+                or not web_same_mark(&mark, &kept.mark):
+            return False
+        while i < len(kept.looks):
+            if not (<Look>kept.looks[i]).holds(self.below):
+                return False
+            i += 1
+        return True
+
+    def look(self, path not None):
+        """A Look at a path below the root."""
+        cdef Look look = Look.__new__(Look)
+        look.path = _fsencode(path)
+        look.is_file = file_look(PyBytes_AS_STRING(look.path), PyBytes_GET_SIZE(look.path), self.below, &look.mark) > 0
+        return look
+
+    def keep(self, str key not None, Response response not None, *looks):
+        """Keeps the file of a Response for the next request with this key; the Response with the content.
 
         Where the file is not to be kept, or cannot be read, it is the Response as it was. The caller vouches that its
-        path is the root and the names of ``raw_path``, which has no '%'.
+        path follows from the key, and that no link led there. ``looks``: other files that were looked at to choose it.
         """
         cdef web_file_mark mark
         cdef _Kept kept
         cdef bytes content
         cdef char* to
         cdef int done
+        for look in looks:
+            if type(look) is not Look:
+                raise TypeError(f"FileCache.keep(*looks): Looks are needed, not {type(look).__name__}")
         if response.file_name == NULL \
                 or file_look(response.file_name, PyBytes_GET_SIZE(response._file), self.below, &mark) < 0 \
                 or mark.size > self.largest or <double>web_mark_age_ns(&mark) < self.young * 1e9:
@@ -168,10 +203,11 @@ cdef class FileCache:
         if done < 0:
             return response
         kept = _Kept.__new__(_Kept)
-        kept.response = response.with_content(content)
+        kept.response = response.with_content(content, &mark)
         kept.mark = mark
+        kept.looks = looks
         kept.until = web_monotonic_ns() + <int64_t>(self.old * 1e9)
-        if len(self.files) >= KEPT_FILES and raw_path not in self.files:
+        if len(self.files) >= KEPT_FILES and key not in self.files:
             self.files.pop(next(iter(self.files)), None)
-        self.files[raw_path] = kept
+        self.files[key] = kept
         return kept.response

@@ -1,8 +1,10 @@
 # What a connection still has to send: a queue of segments, in order.
 #
 # A segment is memory or a piece of a file, and owns at most one of: a block of the heap, a reference to a bytes object,
-# an fd. Answers are first written into the loop's arena, which lives for one turn: most are sent in the same turn and
-# never own anything. output_keep moves what is left of them to the heap at the end of the turn.
+# an fd. Several pieces of one file follow each other: the last of them owns its fd, the others are lent it.
+#
+# Answers are first written into the loop's arena, which lives for one turn: most are sent in the same turn and never
+# own anything. output_keep moves what is left of them to the heap at the end of the turn.
 #
 # Bytes that were offered to the transport and blocked are immutable: segments are only ever appended, and the first one
 # only shrinks by what the transport took (what TLS has encrypted of them is sent whatever comes again).
@@ -19,7 +21,8 @@ cdef struct Segment:
     size_t left                 # bytes to send from data
     char* heap                  # owned block that holds data, or NULL
     PyObject* owner             # owned reference to the object that holds data, or NULL
-    int file                    # owned fd, or -1
+    int file                    # fd, or -1
+    bint lent                   # a later segment owns it
     int64_t offset
     int64_t file_left
 
@@ -63,6 +66,8 @@ cdef void segment_drop(Loop loop, Output* out) noexcept nogil:
         out.last = NULL
     PyMem_RawFree(segment.heap)
     segment.heap = NULL
+    if segment.lent:
+        segment.file = -1
     web_close_fd(&segment.file)
     if segment.owner != NULL:
         segment.next = loop.garbage

@@ -1,4 +1,5 @@
-# The operating system as the core sees it: the declarations of conn_helpers.h, poller.h and a little of libc.
+# The operating system as the core sees it: the declarations of conn_helpers.h, poller.h, file_helpers.h and a little of
+# libc.
 
 cdef extern from "conn_helpers.h" nogil:
     enum:
@@ -71,3 +72,19 @@ cdef extern from "netinet/in.h" nogil:
 
 cdef enum:
     WEB_EVENTS = 64         # as many as one web_poller_wait gives
+
+cdef extern from "file_helpers.h" nogil:
+    enum:
+        WEB_IS_FILE
+        WEB_IS_FOLDER
+
+    ctypedef struct web_file_mark:
+        int64_t size
+        int64_t modified_ns
+        int64_t changed_ns
+
+    int web_mark_path(const char* path, web_file_mark* mark)
+    int web_mark_target(const char* path, web_file_mark* mark)
+    int web_mark_fd(int fd, web_file_mark* mark)
+    bint web_same_mark(const web_file_mark* a, const web_file_mark* b)
+    int64_t web_mark_age_ns(const web_file_mark* mark)

@@ -23,7 +23,9 @@ from types import SimpleNamespace as _SimpleNamespace
 from urllib.parse import parse_qsl as _parse_qsl
 
 from web.bodies import open_spool as _open_spool
+from web.conditional import precondition as _precondition
 from web.cookies import parse_cookies as _parse_cookies
+from web.dates import seconds as _seconds
 from web.errors import HTTPError
 from web.forms import read_form as _read_form, read_parts as _read_parts
 from web.headers import Headers as _Headers, MultiValues as _MultiValues
@@ -321,6 +323,26 @@ cdef class Request:
             if field.name_len == <size_t>length[0] and _same_name(field.name, wanted, field.name_len):
                 return PyUnicode_DecodeLatin1(field.value, field.value_len, NULL)
         return default
+
+    def precondition(self, str etag=None, *, bint weak=False, last_modified=None):
+        """The conditions of the request against the state that there is now, before a handler changes it, or makes what
+        the client has already (RFC 9110 13.2.2).
+
+        ``etag``: the text between the quotes; ``weak`` as in ``Response.with_etag``; ``last_modified``: a datetime with
+        a time zone, or seconds since 1970; neither: there is nothing yet. None: go on. A Response with 304: return it.
+        HTTPError 412: the condition failed.
+        """
+        cdef Response response = Response.empty(status=304)
+        modified = None
+        if etag is not None:
+            response = response.with_etag(etag, weak=weak)
+        if last_modified is not None:
+            response = response.with_last_modified(last_modified)
+            modified = _seconds(last_modified)
+        decision = _precondition(self.method, self.headers.get_all, response.headers.get("etag"), modified)
+        if decision.status == 412:
+            raise HTTPError(412, decision.reason)
+        return response if decision.status == 304 else None
 
     @property
     def cookies(self):

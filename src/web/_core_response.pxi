@@ -7,7 +7,9 @@
 #   into _head.
 # - _body is never None. _file is None when the body is no file. A file is opened when it is sent (file_name points into
 #   _file, _body is empty), or a static folder holds its content (file_name is NULL, _body is the content): who looks at
-#   the Response cannot tell which.
+#   the Response cannot tell which. _parts is None when all of the file is sent.
+# - _validators holds the lines that such content is sent with, as long as the status is 200: a file that is opened gets
+#   them then (_core_conditional). Where a changed copy sets one of these fields itself, that line is left out.
 # - status is 200 to 599. With 204, 205 and 304 (RFC 9110 15.3.5, 15.3.6, 15.4.5) there is neither body nor file.
 #
 # What the exchange writes itself (Content-Length, Date, Server, Connection ...) an application cannot set: it is
@@ -19,17 +21,16 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport (
     PyUnicode_AsLatin1String, PyUnicode_AsUTF8AndSize, PyUnicode_AsUTF8String)
-from libc.errno cimport EACCES, EINTR, ELOOP, EMFILE, ENAMETOOLONG, ENFILE, ENOENT, ENOTDIR, EPERM, errno
 from libc.string cimport memchr, memcpy
-from posix.fcntl cimport O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDONLY, open as posix_open
-from posix.stat cimport S_ISREG, fstat, struct_stat
-from posix.unistd cimport close as posix_close
 
 from re import compile as _compile
 from os import fsdecode as _fsdecode, fsencode as _fsencode
+from hashlib import blake2b as _digest
 from urllib.parse import quote as _quote
 
+from web.conditional import is_entity_tag as _is_entity_tag
 from web.cookies import cookie_line as _cookie_line, expired_line as _expired_line
+from web.dates import http_date as _http_date
 from web.mime import content_type as _mime_content_type
 
 cdef enum:
@@ -182,6 +183,8 @@ cdef class Response:
     cdef bytes _body
     cdef bytes _file
     cdef const char* file_name
+    cdef bytes _validators              # None: not known before the file is opened
+    cdef _FileParts _parts
     cdef Producer _producer             # None: the body is there, or is a file
 
     def __cinit__(self):
@@ -210,6 +213,8 @@ cdef class Response:
         self._body = other._body
         self._file = other._file
         self.file_name = other.file_name
+        self._validators = other._validators
+        self._parts = other._parts
         self._producer = other._producer
 
     cdef Response _copy(self):
@@ -217,18 +222,27 @@ cdef class Response:
         copy._take(self)
         return copy
 
-    cdef Response with_content(self, bytes content):
+    cdef Response with_content(self, bytes content, const web_file_mark* mark):
         """A copy whose file is not opened any more, because this is what is in it."""
         cdef Response copy = self._copy()
         copy._body = content
+        copy._validators = validator_lines(self, mark)
         copy.file_name = NULL
+        return copy
+
+    cdef Response with_lines(self, bytes lines):
+        """A copy with these lines, which are known to be right, behind its own."""
+        cdef Response copy = self._copy()
+        copy._head = self._head + lines
+        copy._validators = None
         return copy
 
     # ---- what the exchange calls ----
 
     cdef size_t head_bound(self) noexcept:
         """At least as many bytes as head_write writes."""
-        return STATUS_LINE_MAX + <size_t>PyBytes_GET_SIZE(self._head)
+        cdef size_t bound = STATUS_LINE_MAX + <size_t>PyBytes_GET_SIZE(self._head)
+        return bound if self._validators is None else bound + <size_t>PyBytes_GET_SIZE(self._validators)
 
     cdef char* head_write(self, char* out) noexcept:
         """Writes the status line and the application's lines; the new end. The exchange adds its own lines and the
@@ -237,31 +251,11 @@ cdef class Response:
         cdef const char* line = http1_status_line(self.status, length)
         memcpy(out, line, length[0])
         memcpy(out + length[0], PyBytes_AS_STRING(self._head), PyBytes_GET_SIZE(self._head))
-        return out + length[0] + PyBytes_GET_SIZE(self._head)
-
-    cdef int open_file(self, int* fd, long long* size) noexcept nogil:
-        """Opens the file that is the body: 1, and the caller owns *fd; or -(status) and nothing is open.
-
-        -404 no such regular file; -403 not readable for this process; -503 out of file descriptors; -500 anything else.
-        O_NONBLOCK: opening a named pipe must not wait for its writer.
-        """
-        cdef struct_stat about
-        cdef int opened = -1
-        if self.file_name == NULL:
-            return -500
-        while opened < 0:
-            opened = posix_open(self.file_name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
-            if opened < 0 and errno != EINTR:
-                return _open_status(errno)
-        if fstat(opened, &about) != 0:
-            posix_close(opened)
-            return -500
-        if not S_ISREG(about.st_mode):
-            posix_close(opened)
-            return -404
-        fd[0] = opened
-        size[0] = about.st_size
-        return 1
+        out += length[0] + PyBytes_GET_SIZE(self._head)
+        if self._validators is not None and self.status == 200:
+            memcpy(out, PyBytes_AS_STRING(self._validators), PyBytes_GET_SIZE(self._validators))
+            out += PyBytes_GET_SIZE(self._validators)
+        return out
 
     # ---- reading ----
 
@@ -269,6 +263,16 @@ cdef class Response:
     def body(self):
         """bytes: the body; empty when it is a file or a stream."""
         return self._body if self._file is None else _NO_LINES
+
+    @property
+    def size(self):
+        """int: bytes of the body, as far as they are known before it is sent; None for a stream, and for a file that is
+        sent whole."""
+        if self._producer is not None:
+            return None
+        if self._file is None or self.file_name == NULL:
+            return len(self._body)
+        return None if self._parts is None else self._parts.length
 
     @property
     def is_streamed(self):
@@ -309,6 +313,7 @@ cdef class Response:
             copy._body = _NO_LINES
             copy._file = None
             copy.file_name = NULL
+            copy._parts = None
             close_producer(copy._producer)
             copy._producer = None
         return copy
@@ -318,6 +323,7 @@ cdef class Response:
         cdef Response copy = self._copy()
         cdef bytes line = _field_line(name, value)
         copy._head = _lines_without(self._head, name) + line
+        copy._forget_validator(name)
         return copy
 
     def add_header(self, str name not None, str value not None):
@@ -327,7 +333,36 @@ cdef class Response:
         if name.lower() == "content-type":
             raise ValueError("Content-Type may stand once (RFC 9110 8.3): use with_header, which replaces it")
         copy._head = self._head + line
+        copy._forget_validator(name)
         return copy
+
+    cdef int _forget_validator(self, str name) except -1:
+        """The application has said this one itself."""
+        if self._validators is not None:
+            self._validators = _lines_without(self._validators, name)
+        return 1
+
+    def with_etag(self, str tag=None, *, bint weak=False):
+        """A copy with an entity tag (RFC 9110 8.8.3): the server then answers If-None-Match, If-Match and Range itself.
+
+        ``tag``: the text between the quotes; by default a digest of the body. ``weak``: bodies with this tag may differ
+        in their bytes, and mean the same. ValueError: a tag with a quote or a space; a stream without a tag; files have
+        a tag of their own.
+        """
+        if tag is None:
+            if self._file is not None or self._producer is not None:
+                raise ValueError("Response.with_etag(): there is no body to make a tag from; a file has a tag of its "
+                                 "own, and for a stream give with_etag('...')")
+            tag = _digest(self._body, digest_size=16).hexdigest()
+        tag = f'W/"{tag}"' if weak else f'"{tag}"'
+        if not _is_entity_tag(tag):
+            raise ValueError(f"Response.with_etag({tag}): a tag has no quotes, spaces or control characters "
+                             "(RFC 9110 8.8.3); the quotes around it are written here")
+        return self.with_header("ETag", tag)
+
+    def with_last_modified(self, when not None):
+        """A copy with Last-Modified (RFC 9110 8.8.2). ``when``: a datetime with a time zone, or seconds since 1970."""
+        return self.with_header("Last-Modified", _http_date(when))
 
     def set_cookie(self, str name not None, str value not None, *, max_age=None, expires=None, str path not None="/",
                    str domain=None, bint secure=True, bint http_only=True, str same_site not None="Lax",
@@ -464,14 +499,3 @@ cdef Response _stream_response(items, content_type, int status, headers, int64_t
 cdef tuple _value_of(Response response):
     return (response.status, response._head, response._body if response._file is None else _NO_LINES, response._file,
             response._producer)
-
-
-cdef int _open_status(int error) noexcept nogil:
-    """errno of open() as -(status)."""
-    if error == ENOENT or error == ENOTDIR or error == ELOOP or error == ENAMETOOLONG:
-        return -404
-    if error == EACCES or error == EPERM:
-        return -403
-    if error == EMFILE or error == ENFILE:
-        return -503
-    return -500

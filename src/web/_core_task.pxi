@@ -66,6 +66,7 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
     cdef Request request = pending.request
     cdef Endpoint endpoint = pending.endpoint
     cdef Response response
+    cdef Producer producer
     cdef Hook hook
     cdef object outcome
     cdef object result
@@ -108,6 +109,7 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
                 raise
             outcome = dispatcher._failure(request, error, "handling")
         response = outcome if type(outcome) is Response else await _form(dispatcher, pending, outcome)
+        producer = response._producer
         for hook in _after_hooks(dispatcher, request, endpoint):
             try:
                 result = hook.call(request, request.get_params(), response)
@@ -122,8 +124,11 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
                     raise
                 outcome = dispatcher._failure(request, error, f"after hook {hook.label}, handling")
                 response = outcome if type(outcome) is Response else await _form(dispatcher, pending, outcome)
+        response = answer_conditions(request, None, response)
         if response._producer is None:
             pending.finish(response, None)
+            if producer is not None:    # a hook, or a condition, put another answer into its place
+                await _close_async(producer)
         else:
             await _stream_in_task(dispatcher, pending, response)
     except (KeyboardInterrupt, SystemExit):

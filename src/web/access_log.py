@@ -1,9 +1,9 @@
 """``access_log()``: one record for each request that the application was asked, by the standard library's ``logging``.
 
-The before hook notes when it began, the after hook writes the record. Both are outer, so that, added first, they lie
-around everything: the time is that of all hooks and the handler, the status the one that is sent. A file that turns
-out to be missing passes after hooks twice (as it was meant, then as 404): the record foresees that from the file
-system, and the second pass writes none.
+The before hook notes when it began, the after hook writes the record. The first is outer and the second final: the time
+is that of all hooks and the handler, the status the one that is sent. A file that turns out to be missing passes after
+hooks twice (as it was meant, then as 404): the record foresees that from the file system, and the second pass writes
+none.
 
 Invariants: what a client sent never forges a record, nor a terminal's commands: whatever is not printable ASCII is
 escaped, in JSON, too. Nothing that the log does reaches the answer: its first failure is told to the logger ``web``.
@@ -67,7 +67,7 @@ def access_log(format: Literal["combined", "json"] = "combined", logger: str = "
     if logger == "":
         raise RouteError(f"access_log(...): logger={logger!r}: give a name, like 'web.access'")
     log = _Log(logging.getLogger(logger), _FORMATS[format])
-    return Bundle((Before(log.begin, outer=True), After(log.end, outer=True)))
+    return Bundle((Before(log.begin, outer=True), After(log.end, final=True)))
 
 
 class _Log:
@@ -136,8 +136,8 @@ def _access(req: Request, resp: Response, duration: float | None) -> Access:
 def _sent(resp: Response) -> tuple[int, int | None]:
     """(status, bytes of the body) of what is sent. A file is opened after the hooks; without it an error is sent."""
     path = resp.path
-    if path is None:
-        return resp.status, len(resp.body)
+    if path is None or resp.size is not None:
+        return resp.status, resp.size
     try:
         about = os.stat(path)
     except PermissionError:

@@ -13,7 +13,7 @@ from os import PathLike
 from types import SimpleNamespace
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, Unpack
 
-from web._core import Dispatcher, Endpoint, Hook, Request
+from web._core import Dispatcher, Endpoint, Hook, Request, answer_conditions
 from web.decorators import Decorators
 from web.errors import RouteError
 from web.groups import Group
@@ -163,10 +163,13 @@ class App(Decorators):
         hosts: HostsForm | None = self._once.get(HostsForm)
         sessions: Sessions | None = self._once.get(Sessions)
         before = [form for form in self._before if form.outer] + [form for form in self._before if not form.outer]
-        after = [form.compiled() for form in self._after if not form.outer]
+        final = [form.compiled() for form in self._after[::-1] if form.final]
+        after = [form.compiled() for form in self._after if not form.outer and not form.final]
         if sessions is not None:  # behind those that may change the session
             after.append(Hook(sessions.save, 3, "web.sessions"))
-        after += [form.compiled() for form in self._after[::-1] if form.outer]
+        after += [form.compiled() for form in self._after[::-1] if form.outer and not form.final]
+        if final:  # else the server does it when it writes the answer
+            after += [Hook(answer_conditions, 3, "web.conditional"), *final]
         return Dispatcher(
             self._routes.router(),
             app=self,

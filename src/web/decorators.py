@@ -19,7 +19,7 @@ from web.routing import (
     Route,
     RouteOptions,
 )
-from web.static import Static
+from web.static import StaticOptions, static
 
 __all__ = ["Decorators"]
 
@@ -99,6 +99,6 @@ class Decorators:
         self.add(OnStop(hook))
         return hook
 
-    def static(self, folder: str | PathLike[str], at: str = "/") -> None:
-        """Adds ``static(folder, at)``."""
-        self.add(Static(str(folder), at))
+    def static(self, folder: str | PathLike[str], at: str = "/", **options: Unpack[StaticOptions]) -> None:
+        """Adds ``static(folder, at, ...)``."""
+        self.add(static(folder, at, **options))

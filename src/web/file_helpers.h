@@ -53,6 +53,12 @@ static inline int web_mark_path(const char *path, web_file_mark *mark) {
     return lstat(path, &about) == 0 ? web_mark_of(&about, mark) : WEB_IS_OTHER;
 }
 
+/* What a path leads to: symbolic links are followed, as opening it does. */
+static inline int web_mark_target(const char *path, web_file_mark *mark) {
+    struct stat about;
+    return stat(path, &about) == 0 ? web_mark_of(&about, mark) : WEB_IS_OTHER;
+}
+
 static inline int web_mark_fd(int fd, web_file_mark *mark) {
     struct stat about;
     return fstat(fd, &about) == 0 ? web_mark_of(&about, mark) : WEB_IS_OTHER;

@@ -364,11 +364,13 @@ class After:
     """A hook that sees every answer: ``hook(req, params, resp)`` returns that Response or another.
 
     ``outer``: it runs after all that are not, and the first one that was added runs last: outer hooks lie around the
-    application like the layers of an onion, so that they see, or complete, what is really sent.
+    application like the layers of an onion, so that they see, or complete, what is really sent. ``final``: it runs
+    after all others, when conditions and ranges are answered (RFC 9110 13, 14): what it is given is what is sent.
     """
 
     hook: AfterHook
     outer: bool = False
+    final: bool = False
     label: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -154,7 +154,7 @@ def test_random_bytes(serve_tls: Serve) -> None:
 
 
 def test_a_client_hello_with_one_byte_changed(serve_tls: Serve) -> None:
-    site = serve_tls(OK, handshake_timeout=0.2)
+    site = serve_tls(OK)
     length = len(beginner(site).first_flight())
     for at in range(0, length, 3):
         peer = beginner(site)
