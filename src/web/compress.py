@@ -79,14 +79,14 @@ def compress(
 def _check_codings(what: str, codings: str | Iterable[str]) -> tuple[str, ...]:
     names = listed(codings)
     for name in names:
-        if name not in LEVELS:
+        if not isinstance(name, str) or name not in LEVELS:
             raise RouteError(f"{what}: codings={name!r}: give some of {', '.join(map(repr, LEVELS))}")
     if not names or len(set(names)) < len(names):
         raise RouteError(f"{what}: codings={names!r}: name at least one, and each once")
     return names
 
 
-def _check_levels(what: str, names: tuple[str, ...], given: Mapping[str, int] | None) -> dict[str, int]:
+def _check_levels(what: str, names: tuple[str, ...], given: object) -> dict[str, int]:
     levels = {name: LEVELS[name][2] for name in names}
     if given is None:
         return levels
@@ -140,10 +140,10 @@ class _Policy:
 
     def _fits(self, content_type: str) -> bool:
         media = content_type.partition(";")[0].strip().lower()
-        if media in self.types:
-            return True
-        family, suffix = media.partition("/")[0] + "/*", "+" + media.rpartition("+")[2]
-        return media != _EVENT_STREAM and (family in self.types or ("+" in media and suffix in self.types))
+        family, slash, kind = media.partition("/")
+        if not slash or media in self.types or media == _EVENT_STREAM:
+            return bool(slash) and media in self.types
+        return f"{family}/*" in self.types or ("+" in kind and f"+{kind.rpartition('+')[2]}" in self.types)
 
 
 def _coded(resp: Response, coding: Coding) -> Response | None:

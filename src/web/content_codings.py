@@ -25,14 +25,14 @@ __all__ = ["LEVELS", "Coding", "Encoder", "make_coding"]
 LEVELS: dict[str, tuple[int, int, int]] = {"zstd": (1, 19, 3), "br": (0, 11, 4), "gzip": (1, 9, 5)}
 
 _GZIP_WBITS = 31  # zlib: a window of 32 KiB, with gzip's header and trailer (RFC 1952)
-_STREAM_WINDOW = 18  # log2: 256 KiB for each stream of br and zstd, in place of up to 8 MiB, and tables to fit it
+_STREAM_WINDOW = 18  # log2: 256 KiB for each stream of br and zstd, in place of up to 8 MiB
 
 
 class Encoder(Protocol):
-    """One stream on its way through a coding. What it gives is never empty: in chunked framing that would be the end."""
+    """One stream on its way through a coding. What it gives is never empty: as a chunk that would be the end."""
 
     def encode(self, data: bytes) -> bytes:
-        """All of ``data``, which is not empty, flushed: whoever gets the result can decode everything that was given so far."""
+        """``data``, which is not empty, flushed: whoever gets this can decode all that was given so far."""
 
     def finish(self) -> bytes:
         """What makes the stream whole. Called once, and only when nothing is missing."""
@@ -78,7 +78,9 @@ def zstd_of_python(module: Any, level: int) -> Coding:
 
 def zstd_of_zstandard(module: Any, level: int) -> Coding:
     """zstd by the package zstandard. Its compressors are not for several threads: each body gets a new one."""
-    return Coding("zstd", lambda body: module.ZstdCompressor(level=level).compress(body), lambda: _Zstandard(module, level))
+    return Coding(
+        "zstd", lambda body: module.ZstdCompressor(level=level).compress(body), lambda: _Zstandard(module, level)
+    )
 
 
 class _Gzip:

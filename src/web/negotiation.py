@@ -3,7 +3,7 @@
 Pure, and defined for every text: a member that is malformed counts for nothing, and nothing raises. What was asked for
 last is kept, up to ``_KEPT`` pairs of short headers, so that memory is bounded whatever clients send.
 
-Invariants of ``accepted``: it gives ``identity`` exactly once, and of the offered codings those whose weight is above 0.
+Invariant: ``accepted`` gives ``identity`` exactly once, and of the offered codings those whose weight is above 0.
 """
 
 import re
@@ -44,7 +44,9 @@ def _ranked(header: str, offered: tuple[str, ...]) -> tuple[str, ...]:
     weights = _weights(header)
     other = weights.get("*", 0.0)
     asked = {coding: weights.get(coding, other) for coding in offered}
-    asked = {coding: weight for coding, weight in asked.items() if weight > 0} | {IDENTITY: weights.get(IDENTITY, other)}
+    asked = {coding: weight for coding, weight in asked.items() if weight > 0} | {
+        IDENTITY: weights.get(IDENTITY, other)
+    }
     return tuple(sorted(asked, key=lambda coding: -asked[coding]))
 
 
