@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import web
@@ -190,7 +190,7 @@ def test_requests_for_a_range_get_it_as_it_is() -> None:
 
 def test_files_are_left_to_static(tmp_path: Any) -> None:
     (tmp_path / "small.txt").write_text(TEXT)
-    app = site(lambda req: web.Response.file(tmp_path / "small.txt"), web.static(tmp_path, at="/files"))
+    app = site(lambda req: web.Response.file(tmp_path / "small.txt"), web.static(tmp_path, at="/files"), minimum=0)
     for target in ("/", "/files/small.txt", "/files/small.txt"):  # the second time from memory
         answer = ask(app, target, fields=GZIP)
         assert answer.path == str(tmp_path / "small.txt")
@@ -288,6 +288,7 @@ def test_a_group_has_it_alone() -> None:
     assert (is_coded(out), "Vary" in out.headers) == (False, False)
 
 
+@settings(deadline=None, database=None)
 @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=300))
 def test_no_header_breaks_it(value: str) -> None:
     answer = ask(site(codings=["zstd", "br", "gzip"]), fields=f"Accept-Encoding: {value}")

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import web
@@ -53,6 +53,7 @@ class Decoder:
 
 
 @pytest.mark.parametrize("maker", MAKERS)
+@settings(deadline=None, database=None)
 @given(body=st.binary(max_size=5000), bound=st.integers(0, 1))
 def test_a_whole_body(maker: str, body: bytes, bound: int) -> None:
     name = maker.split(maxsplit=1)[0]
@@ -64,6 +65,7 @@ def test_a_whole_body(maker: str, body: bytes, bound: int) -> None:
 
 
 @pytest.mark.parametrize("maker", MAKERS)
+@settings(deadline=None, database=None)
 @given(items=st.lists(st.one_of(st.binary(min_size=1, max_size=100), st.just(b"x" * 20_000)), max_size=5))
 def test_each_item_of_a_stream_can_be_read_at_once(maker: str, items: list[bytes]) -> None:
     coding = MAKERS[maker](LEVELS[maker.split(maxsplit=1)[0]][2])

@@ -6,8 +6,8 @@
 #   TAKEN   an exchange is sending it; a Producer is sent once
 #   CLOSED  its iterator came to its end, failed, or was closed because nobody wants the rest
 #
-# With an encoder (a content coding) each item leaves encoded; what the encoder has at the end is one item more, and only
-# where the iterator came to its end: a body that failed never gets what would make it look whole.
+# With an encoder (a content coding) each item leaves encoded; what the encoder has at the end is one item more, and
+# only where the iterator came to its end: a body that failed never gets what would make it look whole.
 #
 # Ownership: a Response and its changed copies share one Producer. Whoever runs the pipeline (the loop, a Task, a thread
 # of the pool) is the one that iterates, begins and closes it.

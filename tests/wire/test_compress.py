@@ -209,6 +209,19 @@ def test_a_promised_length_is_of_what_was_yielded(serve: Serve, options: dict[st
     assert peer.ask("/")["Content-Length"] == "4"
 
 
+def test_a_stream_that_an_after_hook_made(serve: Serve, way: Way) -> None:
+    """Nobody has taken its first item when it is given its coding."""
+
+    def other(req: web.Request, params: dict[str, Any], resp: web.Response) -> web.Response:
+        return web.Response.stream(iter(["ab", "cd"]), "text/css")
+
+    peer = serve(web.compress(), web.after(other), way.get("/", lambda: iter(["x"]))).connect()
+    peer.send(request("/", fields=GZIP))
+    head, found = chunks(peer)
+    assert (head.count(b"Content-Type: text/css\r\n"), head.count(b"Content-Type")) == (1, 1)
+    assert zlib.decompress(b"".join(found), 31) == b"abcd"
+
+
 @pytest.mark.parametrize("length", [3, 5])
 def test_a_promise_that_does_not_come_true(
     serve: Serve, way: Way, length: int, caplog: pytest.LogCaptureFixture
