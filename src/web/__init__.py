@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from web._core import CertificateError, ClientDisconnected, Request, Response, TlsContext, TlsError, openssl_version
 from web.access_log import access_log
 from web.app import App
+from web.compress import compress
 from web.connection import Connection, ConnectionInUse, Plain, Tls
 from web.cors import cors
 from web.csrf import csrf
@@ -65,6 +66,7 @@ __all__ = [
     "access_log",
     "after",
     "before",
+    "compress",
     "cors",
     "csrf",
     "defserver",

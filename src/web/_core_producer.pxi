@@ -6,6 +6,9 @@
 #   TAKEN   an exchange is sending it; a Producer is sent once
 #   CLOSED  its iterator came to its end, failed, or was closed because nobody wants the rest
 #
+# With an encoder (a content coding) each item leaves encoded; what the encoder has at the end is one item more, and
+# only where the iterator came to its end: a body that failed never gets what would make it look whole.
+#
 # Ownership: a Response and its changed copies share one Producer. Whoever runs the pipeline (the loop, a Task, a thread
 # of the pool) is the one that iterates, begins and closes it.
 
@@ -37,7 +40,25 @@ cdef class Producer:
     cdef readonly bint is_async
     cdef bint typed                     # the Response says its Content-Type; else the first item decides
     cdef bytes first                    # while it is not sent; None: there was none, or it is sent
-    cdef int64_t length                 # what was promised, in bytes; -1: nothing
+    cdef int64_t length                 # what is said of the body in bytes, and must come true; -1: nothing
+    cdef object encoder                 # encode(bytes) and finish(); None: there is none, or it has finished
+    cdef int64_t promised               # with an encoder: bytes that are yet to go into it; -1: nothing was promised
+
+    cdef Producer encoded_by(self, object encoder):
+        """A Producer that goes on from here through the encoder; this one is over."""
+        cdef Producer other = Producer.__new__(Producer)
+        if self.state > PRODUCER_BEGUN or self.encoder is not None:
+            raise RuntimeError("a stream is encoded once, and before it is sent")
+        other.state = self.state
+        other.iterator, self.iterator = self.iterator, None
+        other.is_async = self.is_async
+        other.typed = self.typed
+        other.first, self.first = self.first, None
+        other.length = -1
+        other.encoder = encoder
+        other.promised = self.length
+        self.step(PRODUCER_CLOSED)
+        return other
 
     cdef int step(self, ProducerState to) except -1:
         if not PRODUCER_STEPS[self.state] & (1 << <int>to):
@@ -54,27 +75,55 @@ cdef class Producer:
         cdef bytes item = self.first
         if item is not None:
             self.first = None
-            return item
+            return self.outgoing(item)
         while self.iterator is not None:
             try:
                 item = item_bytes(next(self.iterator))
             except StopIteration:
                 self.iterator = None
-                return None
+                break
             if item:
-                return item
-        return None
+                return self.outgoing(item)
+        return self.last_item()
+
+    cdef bytes outgoing(self, bytes item):
+        """An item that is not empty as it is sent."""
+        if self.encoder is None:
+            return item
+        if self.promised >= 0:
+            self.promised -= len(item)
+            if self.promised < 0:
+                raise _too_many_bytes()
+        return self.encoder.encode(item)
+
+    cdef bytes last_item(self):
+        """What is sent once the iterator came to its end; None: nothing more."""
+        encoder, self.encoder = self.encoder, None
+        if encoder is None:
+            return None
+        if self.promised > 0:
+            raise _too_few_bytes(self.promised)
+        return encoder.finish()
 
     def close(self):
         """Nobody wants the rest: ends a generator. What its ``finally`` raises goes through."""
         iterator, self.iterator = self.iterator, None
         self.first = None
+        self.encoder = None
         if self.state != PRODUCER_CLOSED:
             self.step(PRODUCER_CLOSED)
         if not self.is_async:
             close = getattr(iterator, "close", None)
             if close is not None:
                 close()
+
+
+cdef object _too_many_bytes():
+    return ValueError("more bytes were yielded than Response.stream(length=...) promised")
+
+
+cdef object _too_few_bytes(int64_t missing):
+    return ValueError(f"{missing} bytes fewer were yielded than Response.stream(length=...) promised")
 
 
 cdef bytes item_bytes(object item):
@@ -105,6 +154,7 @@ cdef Producer producer_of(object items, int64_t length):
     else:
         raise TypeError(f"Response.stream(): an iterable of str or bytes is needed, not {type(items).__name__}")
     producer.length = length
+    producer.promised = -1
     producer.state = PRODUCER_FRESH
     return producer
 

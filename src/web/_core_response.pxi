@@ -364,6 +364,29 @@ cdef class Response:
         """A copy with Last-Modified (RFC 9110 8.8.2). ``when``: a datetime with a time zone, or seconds since 1970."""
         return self.with_header("Last-Modified", _http_date(when))
 
+    def _without_header(self, str name not None):
+        """A copy without headers of that name."""
+        cdef Response copy = self._copy()
+        copy._head = _lines_without(self._head, name)
+        return copy
+
+    def _with_body(self, bytes body not None):
+        """A copy with another body in the place of one that is in memory: fields and status stay as they are."""
+        cdef Response copy = self._copy()
+        if self._producer is not None or self._file is not None or _is_bodiless(self.status):
+            raise ValueError(f"{self!r} has no body in memory")
+        copy._body = body
+        return copy
+
+    def _encode_stream(self, encoder not None):
+        """A copy whose stream goes through ``encoder`` (web.content_codings.Encoder), its length unknown. It takes the
+        producer over: this one cannot be sent any more."""
+        cdef Response copy = self._copy()
+        if self._producer is None:
+            raise ValueError(f"{self!r} is not streamed")
+        copy._producer = self._producer.encoded_by(encoder)
+        return copy
+
     def set_cookie(self, str name not None, str value not None, *, max_age=None, expires=None, str path not None="/",
                    str domain=None, bint secure=True, bint http_only=True, str same_site not None="Lax",
                    bint partitioned=False):

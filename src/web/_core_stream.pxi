@@ -144,7 +144,7 @@ cdef int stream_item(Loop loop, Connection c, Pending pending, bytes item) excep
     if pending.framing == FRAME_LENGTH:
         pending.left -= length
         if pending.left < 0:
-            pending.error = ValueError("more bytes were yielded than Response.stream(length=...) promised")
+            pending.error = _too_many_bytes()
             return WEB_FAILED
     if is_chunk or copied:
         start = p = output_reserve(loop, &http.out, 24 + (length if copied else 0))
@@ -184,8 +184,7 @@ cdef int stream_end(Loop loop, Connection c, Pending pending) except? -1:
     """The body is whole, as far as the producer knows."""
     cdef Http1* http = c.http
     if pending.framing == FRAME_LENGTH and pending.left > 0:
-        return stream_break(loop, c, pending, ValueError(
-            f"{pending.left} bytes fewer were yielded than Response.stream(length=...) promised"))
+        return stream_break(loop, c, pending, _too_few_bytes(pending.left))
     if pending.framing == FRAME_CHUNKED and output_static(loop, &http.out, LAST_CHUNK, 5) < 0:
         return stream_break(loop, c, pending, None)
     http.wants_room = False

@@ -116,6 +116,8 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
                 if hook.is_async:
                     result = await result
                 response = dispatcher._passed(hook, result)
+                if response._producer is not None:
+                    producer = response._producer
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException:
@@ -238,16 +240,19 @@ async def _stream_items(Pending pending not None, Producer producer not None):
         item = producer.next_item() if producer.first is not None or not producer.is_async else b""
         if item is None:
             return
-        if not item:
-            if producer.iterator is None:
+        if not item and producer.iterator is None:
+            item = producer.last_item()
+            if item is None:
                 return
+        elif not item:
             try:
                 item = item_bytes(await producer.iterator.__anext__())
             except StopAsyncIteration:
                 producer.iterator = None
-                return
+                continue
             if not item:
                 continue
+            item = producer.outgoing(item)
         room = pending.push(item)
         moved += len(item)
         if room is not None:

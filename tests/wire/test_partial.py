@@ -302,3 +302,33 @@ def test_curl_resumes_a_download(serve: Serve, tmp_path: Path) -> None:
         check=True, env=foreign_environment(),
     )  # fmt: skip
     assert (tmp_path / "got").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("kind", ["loop", "thread", "task"])
+def test_compressed_answers(serve: Serve, kind: str) -> None:
+    """Their tag is weak: good for 304, and the client that has it gets no part of other bytes."""
+    source = Source()
+
+    def handler(req: web.Request) -> web.Response:
+        return web.Response.stream(source.plain()).with_etag("v1")
+
+    async def later(req: web.Request) -> web.Response:
+        return web.Response.stream(source.later()).with_etag("v1")
+
+    site = serve(
+        web.compress(minimum=0),
+        web.GET("/stream", later if kind == "task" else handler, blocking=kind == "thread"),
+        web.GET("/", lambda req: tagged("hello " * 100)),
+    )
+    peer = site.connect()
+    coded = peer.ask(fields="Accept-Encoding: gzip\r\n")
+    assert (coded["content-encoding"], coded["etag"]) == ("gzip", 'W/"v1"')
+    for path in ("/", "/stream"):
+        answer = peer.ask(path, fields='Accept-Encoding: gzip\r\nIf-None-Match: W/"v1"\r\n')
+        assert (answer.status, answer["etag"], answer["vary"]) == (304, 'W/"v1"', "Accept-Encoding")
+        assert answer["content-encoding"] is None
+    assert source.ended.wait(10), "nobody closed the stream"
+    part = peer.ask(fields="Accept-Encoding: gzip\r\nRange: bytes=0-4\r\n")
+    assert (part.status, part.body, part["etag"]) == (206, b"hello", '"v1"')
+    whole = peer.ask(fields='Accept-Encoding: gzip\r\nRange: bytes=0-4\r\nIf-Range: W/"v1"\r\n')
+    assert (whole.status, len(whole.body)) == (200, 600)
