@@ -242,7 +242,7 @@ class Page:
     # ---- what it shows ----
 
     def evaluate(self, expression: str) -> Any:
-        """The value of an expression in JavaScript, if JSON can say it; promises are awaited. BrowserError: it threw."""
+        """The value of an expression in JavaScript, if JSON has it; promises are awaited. BrowserError: it throws."""
         answer = self.command("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise BrowserError(_thrown(answer["exceptionDetails"]))

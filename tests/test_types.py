@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -93,7 +92,6 @@ def test_annotations_are_not_looked_at(make: Callable[[], object]) -> None:
 def test_each_mistake_is_marked() -> None:
     """So that mypy is asked about each: with `warn_unused_ignores` a mark that marks nothing is an error."""
     for name, make in MISTAKES.items():
-        assert len(re.findall(r"# type: ignore\[[a-z-]+(, no-any-return)?\]", inspect.getsource(make))) == 1, name
+        marks = re.findall(r"# type: ignore\[[a-z-]+(?:, no-any-return)?\]", inspect.getsource(make))
+        assert len(marks) == (0 if name.startswith("unseen_") else 1), name
     assert len(MISTAKES) > 40
-    text = Path(inspect.getfile(bad_apps)).read_text()
-    assert text.count("# type: ignore[") == len(MISTAKES)

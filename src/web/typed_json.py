@@ -22,8 +22,8 @@ _DECODERS_MOST = 256
 def decode_as(body: bytes, kind: Any) -> Any:
     """A value of the type ``kind``.
 
-    HTTPError 400 for what is no JSON, 422 for JSON of another type; TypeError for a type that nothing can be decoded as;
-    WebError without msgspec.
+    HTTPError 400 for what is no JSON, 422 for JSON of another type; TypeError for a type that nothing can be decoded
+    as; WebError without msgspec.
     """
     msgspec = _library()
     decode = _decoder(kind)

@@ -52,12 +52,13 @@ function item(todo) {
   return line;
 }
 
+const loaded = attempt(async () => list.replaceChildren(...(await ask("GET", "")).map(item)));
+
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   attempt(async () => {
+    await loaded; // it replaces the list
     list.append(item(await ask("POST", "", { title: form.elements.title.value.trim() })));
     form.reset();
   });
 });
-
-attempt(async () => list.replaceChildren(...(await ask("GET", "")).map(item)));
