@@ -253,3 +253,31 @@ def test_no_script_runs_that_is_no_file_of_ours(api: Api, page: Page) -> None:
     assert page.evaluate("window.foreign === undefined")
     assert len(page.errors) == 1
     assert "Content Security Policy" in page.errors[0]
+
+
+def test_what_is_added_before_the_list_is_here_stays_in_it(api: Api, page: Page) -> None:
+    """The list is fetched while it is empty, and held back until something was added: that is not shown before it."""
+    page.command(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="""
+            const real = window.fetch, order = [];
+            window.fetch = async (path, options) => {
+                if (options.method !== "GET") {
+                    order.push(options.method);
+                    return real(path, options);
+                }
+                const answer = await real(path, options);
+                await new Promise((done) => window.release = done);
+                order.push("GET");
+                return answer;
+            };""",
+    )
+    page.goto(api.url)
+    page.wait_for("window.release")
+    page.type_text("#new input", "Milk")
+    page.press_enter()
+    page.evaluate("window.release()")
+    page.wait_for("document.querySelectorAll('#todos li').length === 1")
+    assert page.evaluate("order") == ["GET", "POST"]
+    assert shown(page) == [("Milk", 0)]
+    assert page.errors == []
