@@ -64,7 +64,7 @@ lint: $(CORE) $(VENV)/.group-lint
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	PATH="$(VENV)/bin:$$PATH" cython-lint src # it calls pycodestyle by name
-	$(PY) -m mypy src tests
+	$(PY) -m mypy src tests examples
 	$(PY) -m mypy.stubtest web._core
 
 # ---- the environment ----

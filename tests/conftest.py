@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.browser import HOW_TO_GET, Browser, Page, find_program
 from web import _core
 
 _core.abort_on_illegal_steps(True)
@@ -39,3 +40,22 @@ def no_fd_is_left() -> Iterator[None]:
     assert not left, f"file descriptors left open: {left}"
     gone = {fd: target for fd, target in before.items() if fd not in after}
     assert not gone, f"file descriptors closed that were somebody else's: {gone}"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A real browser. Where there is none the test is skipped, but in CI (where it is installed) it fails."""
+    program = find_program()
+    if program is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(HOW_TO_GET)
+    running = Browser(program, tmp_path_factory.mktemp("browser"))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A tab with cookies of its own; ``browser.open_page(beside=page)`` opens one more."""
+    opened = browser.open_page()
+    yield opened
+    opened.close()

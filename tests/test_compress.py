@@ -194,7 +194,7 @@ def test_files_are_left_to_static(tmp_path: Any) -> None:
     for target in ("/", "/files/small.txt", "/files/small.txt"):  # the second time from memory
         answer = ask(app, target, fields=GZIP)
         assert answer.path == str(tmp_path / "small.txt")
-        assert [*answer.headers.items()] == [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-cache")]
+        assert not {"content-encoding", "vary"} & {name.lower() for name in answer.headers}
 
 
 # -- what a coded answer says ------------------------------------------------------------------------------------------

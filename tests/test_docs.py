@@ -328,6 +328,7 @@ STATUSES = [
     (("415", "`req.text()`"), b"GET /text HTTP/1.1\r\nHost: a\r\nContent-Type: a/b; charset=utf-7\r\n\r\n", True),
     (("417", "an expectation"), _POST + b"Expect: cake\r\n\r\n", False),
     (("421", "a host"), b"GET / HTTP/1.1\r\nHost: other\r\n\r\n", False),
+    (("422", "`req.json(type=...)`"), b"GET /typed HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}", True),
     (("431", "`field`"), b"GET / HTTP/1.1\r\nHost: " + b"a" * 9000, False),
     (("431", "`field`"), _CHUNKED + b"0\r\na: " + b"a" * 9000, True),
     (("500", "a handler"), b"GET /fails HTTP/1.1\r\nHost: a\r\n\r\n", True),
@@ -355,6 +356,7 @@ def any_status(tmp_path: Path) -> web.App:
     return web.App(
         web.POST("/echo", lambda req: req.body),
         web.GET("/json", lambda req: req.json()),
+        web.GET("/typed", lambda req: req.json(type=list[int])),
         web.GET("/text", lambda req: req.text()),
         web.GET("/gone", lambda req: web.Response.file(tmp_path / "gone")),
         web.GET("/fails", fails),

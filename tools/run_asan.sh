@@ -16,9 +16,10 @@ PYTHONPATH=$PWD/build/asan/src
 export LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS PYTHONMALLOC PYTHONPATH
 
 if [ $# = 0 ]; then
-    for name in access_log content_codings cookies cors csrf docs errors_form examples hook_checks negotiation rate_limit \
-        redirect request_id security_headers sessions signing testing testing_async testing_cookies testing_exchange testing_multipart \
-        testing_parser testing_requests time_limit url_for; do
+    for name in access_log conditional content_codings cookies cors csrf dates docs errors_form example_todo examples \
+        hook_checks negotiation ranges rate_limit redirect request_id security_headers sessions signing static_options \
+        testing testing_async testing_cookies testing_exchange testing_multipart testing_parser testing_requests \
+        time_limit typed_json types url_for; do
         set -- "$@" "--ignore=tests/test_$name.py"
     done
 fi

@@ -29,6 +29,7 @@ from web.dates import seconds as _seconds
 from web.errors import HTTPError
 from web.forms import read_form as _read_form, read_parts as _read_parts
 from web.headers import Headers as _Headers, MultiValues as _MultiValues
+from web.typed_json import decode_as as _decode_as
 
 cdef class Endpoint         # _core_routing
 
@@ -436,14 +437,20 @@ cdef class Request:
             where = _current_exception().start
             raise HTTPError(400, f"the body is not {charset}: byte {where} cannot be decoded") from None
 
-    def json(self):
+    def json(self, *, type=None):
         """The body parsed as JSON (RFC 8259), by ``App(json=...)`` where given, else by the standard library.
 
-        HTTPError 400, which says where, when it is not JSON. NaN and Infinity are not JSON.
+        ``type``: a msgspec.Struct, dataclass, TypedDict or other type that the value must have; the library msgspec
+        parses and validates it then (extra ``weblatch[msgspec]``), and gives a value of that type.
+
+        HTTPError 400, which says where, when it is not JSON. NaN and Infinity are not JSON. HTTPError 422, which names
+        the place, when it is JSON of another type. WebError: msgspec is not installed.
         """
         body = self.body
         if not body:
             raise HTTPError(400, "the body is empty where JSON is expected")
+        if type is not None:
+            return _decode_as(body, type)
         loads = _json_loads if self.dispatcher is None else self.dispatcher.loads
         try:
             return loads(body)

@@ -27,13 +27,18 @@ pattern and with all hooks around it compiled (``Chain``). The pattern "" is the
 
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, TypeVar, Unpack
 
 from web._core import Chain, Endpoint, Hook, Request, Response, Router
 from web.errors import RouteError
+
+if TYPE_CHECKING:
+    from _collections_abc import dict_keys, dict_values
+
+T = TypeVar("T")
 
 __all__ = [
     "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT",
@@ -42,16 +47,27 @@ __all__ = [
     "after", "before", "errors", "make_router", "on_start", "on_stop", "route",
 ]  # fmt: skip
 
+
+class TypedObject(Protocol):
+    """What types know of a TypedDict, which is a dict when it is returned. Other mappings have other views."""
+
+    def keys(self) -> "dict_keys[str, object]": ...
+    def values(self) -> "dict_values[str, object]": ...
+
+
+# What a handler may return, as the Dispatcher takes it (_body_response, _coerce). An open file is an Iterator to types;
+# that it is none here is told when it is returned.
 Stream: TypeAlias = Iterator[str | bytes] | AsyncIterator[str | bytes]
-Body: TypeAlias = str | bytes | dict[Any, Any] | list[Any] | Stream
+Body: TypeAlias = str | bytes | dict[Any, Any] | TypedObject | list[Any] | Stream
 HeaderPairs: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 Answer: TypeAlias = Response | Body | tuple[Body, int] | tuple[Body, int, HeaderPairs]
 Params: TypeAlias = dict[str, Any]
-Result: TypeAlias = Answer | Awaitable[Answer]
+Later: TypeAlias = Coroutine[Any, Any, T]  # of an `async def`; nothing else that can be awaited is
+Result: TypeAlias = Answer | Later[Answer]
 Handler: TypeAlias = Callable[[Request], Result] | Callable[[Request, Params], Result]
-BeforeResult: TypeAlias = Answer | Awaitable[Answer | None] | None
+BeforeResult: TypeAlias = Answer | Later[Answer | None] | None
 BeforeHook: TypeAlias = Callable[[Request], BeforeResult] | Callable[[Request, Params], BeforeResult]
-AfterHook: TypeAlias = Callable[[Request, Params, Response], Response | Awaitable[Response]]
+AfterHook: TypeAlias = Callable[[Request, Params, Response], Response | Later[Response]]
 ErrorsHook: TypeAlias = Callable[[Request, int, str], Result]
 LifeHook: TypeAlias = Callable[[], object] | Callable[[Any], object]
 

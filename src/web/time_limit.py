@@ -5,9 +5,9 @@ it awaits, may clean up, and may (it should not) go on. A plain handler cannot b
 or in a thread, so that one is refused at start-up. The limit is that of one handler: hooks are not in it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from web.errors import HTTPError, RouteError
 from web.hook_checks import check_seconds
@@ -19,14 +19,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def time_limit(seconds: float) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
+def time_limit(
+    seconds: float,
+) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]:
     """``GET("/", time_limit(5)(handler))``, or ``@time_limit(5)`` below ``@app.get("/")``: 503 after 5 seconds.
 
     RouteError: a handler that is not async, or seconds that cannot be.
     """
     limit = check_seconds("time_limit(...)", "seconds", seconds)
 
-    def around(handler: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    def around(handler: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         if not is_async(handler):
             raise RouteError(f"time_limit({seconds!r}): {describe(handler)} is a plain handler, which nothing can end; "
                              "make it async, or give what it waits for a time-out of its own")  # fmt: skip
