@@ -130,7 +130,7 @@ wheel: $(CORE) $(VENV)/.group-wheel
 	tools/make_wheel.sh $(PY)
 
 cross: $(VENV)/.group-cross
-	tools/cross_compile.sh $(PY) src/web/poller.h src/web/conn_helpers.h src/web/file_helpers.h
+	tools/cross_compile.sh $(PY) src/web/poller.h src/web/conn_helpers.h src/web/file_helpers.h src/web/ws_helpers.h
 
 clean:
 	rm -rf build dist src/*.egg-info src/web/*.so src/web/_core.c .pytest_cache .mypy_cache .ruff_cache .benchmarks .coverage
