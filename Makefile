@@ -2,7 +2,7 @@
 #
 #   make build     the extension, in place
 #   make run       the demonstration server          make bench   microbenchmarks
-#   make test      the tests                         make fuzz    fuzz the parser for FUZZ_SECONDS (Linux, glibc)
+#   make test      the tests                         make fuzz    fuzz pure parts for FUZZ_SECONDS (Linux, glibc)
 #   make lint      style and types                   make wheel   build a wheel and try it in an empty environment
 #   make asan      the tests under AddressSanitizer and UBSan (Linux, glibc)
 #   make cov       coverage of Python and Cython     make cross   compile the C headers for other systems

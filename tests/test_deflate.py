@@ -5,6 +5,7 @@ Python's zlib is the other side.
 
 from __future__ import annotations
 
+import itertools
 import random
 import string
 import zlib
@@ -93,16 +94,13 @@ OFFERS: dict[str, tuple[str, Deflate, str | None]] = {
         ),
         "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
     ),
-    "all, with spaces and quotes": (
-        ' permessage-deflate ;server_no_context_takeover\t; client_no_context_takeover;server_max_window_bits = "1\\0" ;'
-        ' client_max_window_bits="11"',
+    "spaces and quotes": (
+        ' permessage-deflate ;server_no_context_takeover\t;server_max_window_bits = "1\\0";client_max_window_bits="11"',
         PLAIN,
-        "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=10;"
-        " client_max_window_bits=11",
+        "permessage-deflate; server_no_context_takeover; server_max_window_bits=10; client_max_window_bits=11",
     ),
     "the first acceptable one": (
-        "permessage-deflate; server_max_window_bits=8, x-webkit-deflate-frame, permessage-deflate; a=b,"
-        " permessage-deflate; server_max_window_bits=10, permessage-deflate",
+        "permessage-deflate; a=b, x, permessage-deflate; server_max_window_bits=10, permessage-deflate",
         PLAIN,
         "permessage-deflate; server_max_window_bits=10",
     ),
@@ -327,6 +325,17 @@ def test_a_bomb_stops_at_the_limit() -> None:
     assert buffer <= 2 << 16
 
 
+def byte_by_byte(payload: bytes, limit: int) -> int | None:
+    """The code of the refusal."""
+    inflater = Inflater()
+    try:
+        for i in range(len(payload)):
+            inflater.feed(payload[i : i + 1], ends=i == len(payload) - 1, limit=limit)
+    except FrameError as error:
+        return error.code
+    return None
+
+
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 1000, 65536])
 def test_the_limit_is_exact_and_counts_the_whole_message(size: int) -> None:
     payload = Peer().message(bytes(size))
@@ -338,10 +347,7 @@ def test_the_limit_is_exact_and_counts_the_whole_message(size: int) -> None:
     if size:
         with pytest.raises(FrameError, match="1009"):
             Inflater().feed(payload, limit=size - 1)
-        inflater = Inflater()
-        with pytest.raises(FrameError, match="1009"):
-            for i in range(len(payload)):
-                inflater.feed(payload[i : i + 1], ends=i == len(payload) - 1, limit=size - 1)
+        assert byte_by_byte(payload, size - 1) == 1009
 
 
 @settings(deadline=None, database=None, max_examples=200)
@@ -351,7 +357,7 @@ def test_any_bytes_get_one_verdict(payload: bytes, limit: int, cuts: list[int]) 
         inflater = Inflater()
         out = b""
         try:
-            for begin, end in zip(bounds, bounds[1:], strict=False):
+            for begin, end in itertools.pairwise(bounds):
                 out += inflater.feed(payload[begin:end], ends=False, limit=limit)
             return out + inflater.feed(b"", limit=limit)
         except FrameError as error:

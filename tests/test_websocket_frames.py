@@ -1,11 +1,12 @@
 """WebSocket frames (RFC 6455 5, 7.4, 8.1): what is read, what is refused and how early, what is written.
 
-Each input goes through `frames_verdict`: whole, byte by byte, cut at every point, and in front of unreadable memory. The
-families of rules are those of the Autobahn suite, whose number stands beside them.
+Each input goes through `frames_verdict`: whole, byte by byte, cut at every point, and in front of unreadable memory.
+The rules are also those of the Autobahn suite, whose numbers stand beside them.
 """
 
 from __future__ import annotations
 
+import ctypes
 import random
 import struct
 from typing import Any
@@ -16,7 +17,13 @@ from hypothesis import strategies as st
 
 from tests.websocket_ways import MASK, Refused, Seen, SmallLimits, frame, frames_verdict, messages_verdict
 from web.hotpath import (
-    FrameError, FrameReader, MessageReader, is_close_code, write_close, write_frame, write_frame_repeat,
+    FrameError,
+    FrameReader,
+    MessageReader,
+    is_close_code,
+    write_close,
+    write_frame,
+    write_frame_repeat,
 )  # fmt: skip
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -170,7 +177,8 @@ def test_reserved_opcodes(opcode: int) -> None:
 def test_rsv1_where_it_must_not_be() -> None:
     """RFC 7692 6.1: on the first frame of a message only."""
     first = frame(TEXT, b"a", fin=False, rsv1=True)
-    for before, wrong in ((first, frame(0, b"b", rsv1=True)), (b"", frame(PING, rsv1=True)), (first, frame(CLOSE, rsv1=True))):
+    cases = [(first, frame(0, b"b", rsv1=True)), (b"", frame(PING, rsv1=True)), (first, frame(CLOSE, rsv1=True))]
+    for before, wrong in cases:
         assert refusal(frames_verdict(before + wrong, deflate=True)) == Refused(
             1002, "RSV1 set on a continuation or control frame", len(before)
         )
@@ -184,7 +192,7 @@ def test_first_bytes_all() -> None:
     """Each of the 256, first and within a message: those that are taken, with and without compression."""
     for deflate in (False, True):
         taken: dict[bool, set[int]] = {False: set(), True: set()}
-        for within in taken:
+        for within, found in taken.items():
             for byte in range(256):
                 reader = FrameReader(deflate=deflate)
                 if within:
@@ -194,7 +202,7 @@ def test_first_bytes_all() -> None:
                 except FrameError as error:
                     assert error.code == 1002
                 else:
-                    taken[within].add(byte)
+                    found.add(byte)
         rsv1 = {0x41, 0x42, 0xC1, 0xC2} if deflate else set()
         assert taken == {
             False: {0x01, 0x02, 0x81, 0x82, 0x88, 0x89, 0x8A} | rsv1,
@@ -366,8 +374,6 @@ def test_spans_come_as_they_came() -> None:
 def test_the_limits_of_unmasking_in_place() -> None:
     """Only the payload is written to: what lies around it is as it came."""
     data = bytearray(b"before" + frame(TEXT, b"Hello") + b"behind")
-    import ctypes
-
     room = (ctypes.c_char * len(data)).from_buffer(data)
     FrameReader().feed_address(ctypes.addressof(room) + 6, 11)
     assert bytes(data) == b"before" + frame(TEXT, b"Hello")[:6] + b"Hello" + b"behind"

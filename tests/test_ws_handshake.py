@@ -132,7 +132,8 @@ def test_two_versions() -> None:
 
 
 @pytest.mark.parametrize("key", [
-    None, "", "x", KEY[:-1], KEY + "=", KEY[:-2], KEY[:20] + "==", KEY[1:], KEY.replace("Q", "R"), KEY.replace("d", "-"),
+    None, "", "x", KEY[:-1], KEY + "=", KEY[:-2], KEY[:20] + "==", KEY[1:], KEY.replace("Q", "R"),
+    KEY.replace("d", "-"),
     KEY.replace("d", "\xe9"), KEY[:4] + " " + KEY[5:], KEY + ", " + KEY,
 ])  # fmt: skip
 def test_wrong_keys(key: str | None) -> None:
@@ -209,7 +210,8 @@ OWN = "http://a.example"
     (OWN, "a.example:8000", False), ("http://a.example:8000", "a.example", False),
     ("http://b.example", "a.example", False), ("http://x.a.example", "a.example", False),
     ("http://a.example.evil", "a.example", False), ("null", "a.example", False), ("", "a.example", False),
-    ("a.example", "a.example", False), ("ftp://a.example", "a.example", False), ("http://a.example/", "a.example", False),
+    ("a.example", "a.example", False), ("ftp://a.example", "a.example", False),
+    ("http://a.example/", "a.example", False),
     ("http://[::1]:1", "[::1]:1", True), ("file://", "a.example", False),
 ])  # fmt: skip
 def test_pages_of_this_origin(origin: str | None, host: str, admitted: bool) -> None:

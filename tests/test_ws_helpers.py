@@ -1,4 +1,4 @@
-"""ws_helpers.h: the wide loops do what their scalar twins say, at every alignment, length and cut, and touch nothing else.
+"""ws_helpers.h: the wide loops do what their scalar twins say, at each alignment, length and cut, and nothing else.
 
 The twins themselves are held against Python: the mask byte by byte, UTF-8 against the decoder of `bytes`. The header is
 also compiled by itself as platforms without vectors have it.

@@ -76,6 +76,8 @@ cdef class FrameReader:
             result = ws_feed(&self._reader, data + at, length - at, &event, &self._limits)
             at += event.consumed
             if result == WS_MORE:
+                if at != length:
+                    raise RuntimeError(f"the reader wants more and left {length - at} bytes: a defect of weblatch")
                 return events
             if result == WS_FAULT:
                 raise FrameError(self._reader.code, self._reader.fault.decode("ascii"), at, events)

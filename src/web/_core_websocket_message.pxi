@@ -36,13 +36,14 @@ cdef int ws_message_take(WsMessage* m, WsReader* r, WsInflater* f, const WsEvent
     before = m.buffer.size
     if event.compressed:
         result = ws_inflate(f, event.data, event.length, event.ends, &m.buffer, limits.message)
-        if result == WS_FAULT:
-            return ws_fail(r, f.code, f.fault)
         if result == WS_NO_MEMORY:
             return WS_NO_MEMORY
-        if event.opcode == WS_OP_TEXT and ws_text(r, m.buffer.data + before, m.buffer.size - before, event.ends,
-                                                  good) == WS_FAULT:
+        # Text that came out before inflating failed is judged first: so the verdict does not depend on the cuts.
+        if event.opcode == WS_OP_TEXT and ws_text(r, m.buffer.data + before, m.buffer.size - before,
+                                                  event.ends and result == WS_DONE, good) == WS_FAULT:
             return WS_FAULT
+        if result == WS_FAULT:
+            return ws_fail(r, f.code, f.fault)
     else:
         if ws_buffer_reserve(&m.buffer, max(event.length, <size_t>1)) == WS_NO_MEMORY:
             return WS_NO_MEMORY

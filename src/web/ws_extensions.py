@@ -105,7 +105,8 @@ def negotiate(values: Iterable[str], options: Deflate) -> Agreed | None:
     Never raises; a field that breaks the grammar has no offer.
     """
     for name, parameters in parse_offers(values) or ():
-        if name == _NAME and (agreed := _accept(dict(parameters), options)) and len(dict(parameters)) == len(parameters):
+        offer = dict(parameters)
+        if name == _NAME and len(offer) == len(parameters) and (agreed := _accept(offer, options)):
             return agreed
     return None
 

@@ -1,5 +1,5 @@
-"""The opening handshake of a WebSocket (RFC 6455 4.2), as a server checks it: from a Request to what is agreed, or to the
-answer that refuses. It runs once for a connection, in plain Python.
+"""The opening handshake of a WebSocket (RFC 6455 4.2), as a server checks it: from a Request to what is agreed, or to
+the answer that refuses. It runs once for a connection, in plain Python.
 
 ``Handshake`` is what a route accepts, checked when it is made. ``Handshake.check`` looks in this order:
 
@@ -91,7 +91,7 @@ class Handshake:
             self._origins = frozenset(check_origin(_WHAT, origin) for origin in listed(origins))
 
     def check(self, req: Request) -> Accepted | Response:
-        """What is agreed, or the answer that refuses: 400, 403, 405 or 426. Raises what a function of `origins` does."""
+        """What is agreed, or the answer that refuses. Raises what a function of ``origins`` does."""
         refusal = _refused_request(req) or self._refused_origin(req)
         if refusal is not None:
             return refusal
