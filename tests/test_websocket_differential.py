@@ -46,17 +46,18 @@ def by_wsproto(data: bytes) -> tuple[list[Any], int | None]:
     open_: tuple[int, bytes] | None = None
     try:
         for frame in protocol.received_frames():
+            payload: Any = frame.payload  # bytes, str, or code and reason
             if frame.opcode is Opcode.PING:
-                found.append(("ping", bytes(frame.payload)))
+                found.append(("ping", bytes(payload)))
             elif frame.opcode is Opcode.PONG:
-                found.append(("pong", bytes(frame.payload)))
+                found.append(("pong", bytes(payload)))
             elif frame.opcode is Opcode.CLOSE:
-                code, reason = frame.payload
+                code, reason = payload
                 found.append(("close", int(code), reason or ""))
                 break  # what follows is nobody's business
             else:
                 text = frame.opcode is Opcode.TEXT
-                piece = frame.payload.encode() if text else bytes(frame.payload)
+                piece = payload.encode() if text else bytes(payload)
                 open_ = (int(frame.opcode), (b"" if open_ is None else open_[1]) + piece)
                 if frame.message_finished:
                     found.append(open_)

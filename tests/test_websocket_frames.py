@@ -462,7 +462,8 @@ _texts = st.text(max_size=40).map(str.encode)
 
 @st.composite
 def _conversations(draw: st.DrawFn) -> tuple[bytes, Seen]:
-    data, events = b"", []
+    data = b""
+    events: list[tuple[Any, ...]] = []
     for _ in range(draw(st.integers(0, 4))):
         opcode = draw(st.sampled_from([TEXT, BINARY]))
         payload = draw(_texts if opcode == TEXT else st.binary(max_size=300))

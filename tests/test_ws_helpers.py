@@ -202,8 +202,8 @@ def test_every_three_and_four_bytes_near_the_boundaries(utf8: Utf8) -> None:
     for data in itertools.product(leads, _EDGES, _EDGES):
         agrees(utf8, bytes(data))
     tails = [0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0]
-    for data in itertools.product([0xE0, 0xED, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5], tails, tails, tails):
-        agrees(utf8, bytes(data))
+    for four in itertools.product([0xE0, 0xED, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5], tails, tails, tails):
+        agrees(utf8, bytes(four))
 
 
 def test_every_character(utf8: Utf8) -> None:

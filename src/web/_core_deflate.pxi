@@ -1,5 +1,5 @@
-# permessage-deflate (RFC 7692): a message's payload through zlib, and the growable buffer it goes into. Pure: no I/O, no
-# Python object, no GIL; memory comes from PyMem_Raw, and its lack is a named result.
+# permessage-deflate (RFC 7692): a message's payload through zlib, and the growable buffer it goes into. Pure: no I/O,
+# no Python object, no GIL; memory comes from PyMem_Raw, and its lack is a named result.
 #
 # WsInflater and WsDeflater have two states: live (zlib holds memory for it) or not. They become live with the first
 # message that is compressed, so a connection that only agreed on the extension costs nothing. They end
@@ -12,8 +12,8 @@
 #   inflate    (1 << bits) + 10 KiB                        15: 42 KiB     12: 14 KiB
 #   deflate    (1 << bits + 2) + (1 << memLevel + 9) + 7 KiB           15, 8: 263 KiB     12, 5: 39 KiB
 #
-# Invariants: what a message inflates to is bounded by `limit` while it is inflated; a buffer that is full at most doubles.
-# A message ends at the end of a block, or is refused. Both structs stay where they are while live: zlib points to them.
+# Invariants: what a message inflates to is bounded by `limit` while it is inflated; a full buffer at most doubles. A
+# message ends at the end of a block, or is refused. Both structs stay where they are while live: zlib points to them.
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 

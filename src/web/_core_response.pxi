@@ -165,7 +165,7 @@ cdef Response _make_response(bytes body, bytes head, int status, object headers)
 
 
 def upgrade_required(str body not None, headers=()):
-    """426, which must name the protocol that is needed (RFC 9110 15.5.22): the one answer in which Upgrade may stand."""
+    """426, which must name the protocol that is needed (RFC 9110 15.5.22): Upgrade stands in no other answer."""
     return _make_response(PyUnicode_AsUTF8String(body), _TEXT_LINE + _UPGRADE_LINES, 426, headers)
 
 

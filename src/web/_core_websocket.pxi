@@ -1,8 +1,8 @@
 # WebSocket frames (RFC 6455 5): a strict, resumable reader, and the writer. Pure: no I/O, no allocation, no Python
 # object, no GIL.
 #
-# Parts, in this order: _core_websocket.pxi (frames), _core_deflate.pxi (permessage-deflate), _core_websocket_message.pxi
-# (from frames to messages). They use nothing else of the extension.
+# Parts, in this order: _core_websocket.pxi (frames), _core_deflate.pxi (permessage-deflate),
+# _core_websocket_message.pxi (from frames to messages). They use nothing else of the extension.
 #
 # States of WsReader.phase; WS_STEPS is the table of legal steps, ws_step the one function that takes them:
 #   FIRST -> SECOND -> [LENGTH] -> [MASK] -> PAYLOAD -> FIRST ...     once for each frame
@@ -11,7 +11,7 @@
 #   PAYLOAD -> CLOSED    after a close frame: what follows it is thrown away (5.5.1);    FAILED from all others
 #
 # Invariants
-# - Each byte is looked at once, when it comes: the verdict, and the byte with which it comes, do not depend on the cuts.
+# - Each byte is looked at once, when it comes: neither the verdict nor with which byte it comes depends on the cuts.
 # - Nothing is kept of the bytes given: a header lies in the fields below, a control frame in `control`. The payload of
 #   messages stays where it is: it is unmasked in place, and reported as spans.
 # - What a peer announces is judged before it comes: frame and message too big, too many fragments (empty ones count).
@@ -368,7 +368,8 @@ cdef bint ws_is_close_code(unsigned int code) noexcept nogil:
 
 # ---- writing ----
 
-cdef size_t ws_write_head(unsigned char* out, unsigned char opcode, bint fin, bint rsv1, uint64_t length) noexcept nogil:
+cdef size_t ws_write_head(unsigned char* out, unsigned char opcode, bint fin, bint rsv1,
+                          uint64_t length) noexcept nogil:
     # The header of an unmasked frame: 2, 4 or 10 bytes (`out` has room for 10). length < 2**63.
     cdef int i
     out[0] = (0x80 if fin else 0) | (0x40 if rsv1 else 0) | opcode

@@ -1,5 +1,5 @@
-# The WebSocket codec as Python objects, for measuring and for tests (public through web.hotpath). Each wraps one pure part
-# and adds nothing to it; the functions whose name ends in `repeat` run it n times in C, without the GIL.
+# The WebSocket codec as Python objects, for measuring and for tests (public through web.hotpath). Each wraps one pure
+# part and adds nothing to it; what is called `repeat` runs it n times in C, without the GIL.
 #
 # Ownership: what is fed is copied into memory that may be written, but for the functions that take an address: they
 # borrow it, and write to it, for the time of the call.
@@ -306,7 +306,7 @@ def is_close_code(unsigned int code):
 # ---- ws_helpers.h ----
 
 def mask_address(size_t address, size_t length, bytes mask not None, size_t at=0, *, bint scalar=False):
-    """Mask or unmask (RFC 6455 5.3) the bytes at an address. `at`: their place in the payload; `scalar`: byte by byte."""
+    """Mask or unmask (RFC 6455 5.3) the bytes at an address. `at`: their place in the payload."""
     cdef const unsigned char* key = <const unsigned char*>PyBytes_AS_STRING(mask)
     if len(mask) != 4:
         raise ValueError(f"mask has {len(mask)} bytes; give 4")

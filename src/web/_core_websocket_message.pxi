@@ -3,8 +3,8 @@
 # States: between messages; within one (its bytes so far lie in `buffer`); whole (`data`, `length`), until the next span
 # is taken or ws_message_free.
 #
-# Ownership: a message that came in one span, not compressed, is not copied: `data` points into the receive buffer. Every
-# other one lies in `buffer`. So `data` is good until either changes: it is to be turned into a Python object at once.
+# Ownership: a message that came in one span, not compressed, is not copied: `data` points into the receive buffer.
+# Every other one lies in `buffer`. So `data` is good until either changes: a Python object is to be made of it at once.
 #
 # Memory: the buffer is at most twice what came of the message, inflated; so it is bounded by twice limits.message, and
 # what a peer only announces reserves nothing. ws_message_done gives a large one back.
