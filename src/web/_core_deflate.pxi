@@ -157,6 +157,7 @@ cdef int ws_inflate(WsInflater* f, const unsigned char* data, size_t n, bint end
     if not f.live:
         _ws_zlib_init(&f.z, &f.memory)
         if inflateInit2(&f.z, -<int>f.bits) != Z_OK:
+            f.memory = 0                # zlib gave back what it had
             return WS_NO_MEMORY
         f.live = 1
     result = _ws_inflate_piece(f, data, n, out, limit)
@@ -257,6 +258,7 @@ cdef int ws_deflate(WsDeflater* d, const unsigned char* data, size_t n, WsBuffer
     if not d.live:
         _ws_zlib_init(&d.z, &d.memory)
         if deflateInit2(&d.z, d.level, Z_DEFLATED, -<int>d.bits, d.mem_level, Z_DEFAULT_STRATEGY) != Z_OK:
+            d.memory = 0
             return WS_NO_MEMORY
         d.live = 1
     result = _ws_deflate_all(d, data, n, out)

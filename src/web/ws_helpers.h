@@ -114,17 +114,31 @@ static inline size_t web_ascii_blocks(const unsigned char *data, size_t n) {
 
 static inline int web_is_tail(unsigned char c) { return (c & 0xC0) == 0x80; }
 
-/* How many bytes at the start are whole characters of two or three bytes: what most text that is not ASCII is made of. */
+/* How many bytes at the start are whole characters. It stops before the last four bytes, at what is wrong, and when a
+ * longer stretch of ASCII seems to begin. The bounds are those of web_utf8_step. */
 static inline size_t web_utf8_run(const unsigned char *data, size_t n) {
     size_t i = 0;
-    while (n - i >= 3) {
-        unsigned char c = data[i];
-        if (c >= 0xE1 && c <= 0xEF && c != 0xED && web_is_tail(data[i + 1]) && web_is_tail(data[i + 2]))
-            i += 3;
-        else if (c >= 0xC2 && c < 0xE0 && web_is_tail(data[i + 1]))
+    unsigned ascii = 0;
+    while (n - i >= 4 && ascii < 16) {
+        unsigned char c = data[i], second = data[i + 1];
+        if (c < 0x80) {
+            ascii++;
+            i++;
+            continue;
+        }
+        ascii = 0;
+        if (c < 0xC2 || !web_is_tail(second)) break;
+        if (c < 0xE0) {
             i += 2;
-        else
-            break;
+        } else if (c < 0xF0) {
+            if (!web_is_tail(data[i + 2]) || (c == 0xE0 && second < 0xA0) || (c == 0xED && second > 0x9F)) break;
+            i += 3;
+        } else {
+            if (c > 0xF4 || !web_is_tail(data[i + 2]) || !web_is_tail(data[i + 3]) || (c == 0xF0 && second < 0x90) ||
+                (c == 0xF4 && second > 0x8F))
+                break;
+            i += 4;
+        }
     }
     return i;
 }
@@ -133,11 +147,11 @@ static inline size_t web_utf8_feed(web_utf8 *state, const unsigned char *data, s
     size_t i = 0;
     while (i < n) {
         if (state->left == 0) {
-            i += data[i] < 0x80 ? web_ascii_blocks(data + i, n - i) : web_utf8_run(data + i, n - i);
+            i += web_ascii_blocks(data + i, n - i);
+            i += web_utf8_run(data + i, n - i);
             if (i == n) break;
         }
-        /* The end of a run, a rare character, or the first byte that is wrong: bytes in the middle of a character, or
-         * up to seven of ASCII. */
+        /* The middle of a character, the last few bytes, or what is wrong. */
         if (!web_utf8_step(state, data[i])) break;
         i++;
     }
