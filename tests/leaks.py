@@ -1,8 +1,8 @@
 """What a server does in its life, for a leak checker to look at: ``make asan`` runs it under LeakSanitizer.
 
 Plain and TLS connections over socket pairs: answers small, large, from a file and from what is kept of one, errors,
-kept requests, health routes, counters, handshakes that fail, peers that leave at each point; and the WebSocket codec. A program, not a
-test: LeakSanitizer looks when a process ends.
+kept requests, health routes, counters, handshakes that fail, peers that leave at each point; and the WebSocket codec.
+A program, not a test: LeakSanitizer looks when a process ends.
 """
 
 from __future__ import annotations
