@@ -15,5 +15,5 @@ for plant in tests/fuzz/planted/*/*.sed; do
     fi
     # A build that fails is not a finding, nor is a plant that changed nothing.
     ls "$folder/$target"/findings/* >/dev/null
-    echo "$name: found ($(grep -m1 -E 'broken rule|ERROR: AddressSanitizer|runtime error' "$folder/log"))"
+    echo "$name: found ($(grep -m1 -E 'broken rule|ERROR: (AddressSanitizer|libFuzzer)|runtime error' "$folder/log"))"
 done
