@@ -2,7 +2,7 @@
 #
 #   make build     the extension, in place
 #   make run       the demonstration server          make bench   microbenchmarks
-#   make test      the tests                         make fuzz    fuzz the parser for FUZZ_SECONDS (Linux, glibc)
+#   make test      the tests                         make fuzz    fuzz pure parts for FUZZ_SECONDS (Linux, glibc)
 #   make lint      style and types                   make wheel   build a wheel and try it in an empty environment
 #   make asan      the tests under AddressSanitizer and UBSan (Linux, glibc)
 #   make cov       coverage of Python and Cython     make cross   compile the C headers for other systems
@@ -130,7 +130,7 @@ wheel: $(CORE) $(VENV)/.group-wheel
 	tools/make_wheel.sh $(PY)
 
 cross: $(VENV)/.group-cross
-	tools/cross_compile.sh $(PY) src/web/poller.h src/web/conn_helpers.h src/web/file_helpers.h
+	tools/cross_compile.sh $(PY) src/web/poller.h src/web/conn_helpers.h src/web/file_helpers.h src/web/ws_helpers.h
 
 clean:
 	rm -rf build dist src/*.egg-info src/web/*.so src/web/_core.c .pytest_cache .mypy_cache .ruff_cache .benchmarks .coverage

@@ -22,9 +22,9 @@ TRACE = os.environ.get("WEB_CYTHON_TRACE") == "1"
 PARTS = sorted(str(path) for pattern in ("*.pxi", "*.h") for path in Path("src/web").glob(pattern))
 
 INSTALL = """Install what is missing and try again:
-  Debian, Ubuntu  apt-get install gcc libssl-dev python3-dev pkg-config
-  Fedora          dnf install gcc openssl-devel python3-devel pkgconf
-  Alpine          apk add build-base openssl-dev python3-dev pkgconf
+  Debian, Ubuntu  apt-get install gcc libssl-dev zlib1g-dev python3-dev pkg-config
+  Fedora          dnf install gcc openssl-devel zlib-devel python3-devel pkgconf
+  Alpine          apk add build-base openssl-dev zlib-dev python3-dev pkgconf
   macOS           xcode-select --install; brew install openssl@3
 Another OpenSSL: set WEB_OPENSSL_DIR to a folder with include/ and lib/libssl.a, lib/libcrypto.a."""
 
@@ -93,6 +93,7 @@ def missing(compiler: list[str]) -> str | None:
         f"no C compiler ({compiler[0]}; set CC to name another)": "",
         f"no header files of Python {platform.python_version()} (Python.h)": "#include <Python.h>\n",
         "no header files of OpenSSL 3.0 or newer (openssl/ssl.h)": version,
+        "no header files of zlib (zlib.h)": "#include <zlib.h>\n",
     }
     return next((what for what, text in needs.items() if output([*compiler, "-E", "-xc", "-"], text) is None), None)
 
@@ -108,7 +109,7 @@ class BuildCore(build_ext):
         self.force = True  # nothing below notices when flags change; whether to build at all is make's decision
         ext.cython_directives = DIRECTIVES
         ext.extra_compile_args = c_flags() + cflags
-        ext.extra_link_args = link_flags() + libs
+        ext.extra_link_args = [*link_flags(), *libs, "-lz"]
         super().build_extension(ext)
 
 

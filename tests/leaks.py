@@ -1,8 +1,8 @@
 """What a server does in its life, for a leak checker to look at: ``make asan`` runs it under LeakSanitizer.
 
 Plain and TLS connections over socket pairs: answers small, large, from a file and from what is kept of one, errors,
-kept requests, health routes, counters, handshakes that fail, peers that leave at each point. A program, not a test:
-LeakSanitizer looks when a process ends.
+kept requests, health routes, counters, handshakes that fail, peers that leave at each point; and the WebSocket codec.
+A program, not a test: LeakSanitizer looks when a process ends.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import web
+from web import hotpath
 from web._core import FileCache
 
 ROUNDS = 5
@@ -98,8 +99,25 @@ def tls(server: web.Server, context: web.TlsContext, trusting: ssl.SSLContext, d
             drain(client, server, received)
 
 
+def websocket_codec() -> None:
+    """Readers and compressors dropped at each point: within a message, after one, at a fault."""
+    for takeover in (False, True):
+        deflater = hotpath.Deflater(takeover=takeover)
+        compressed = deflater.message(b"hello " * 20_000)
+        for payload, fin in ((compressed, True), (compressed[:50], False), (b"\xff" * 10, True), (bytes(9), True)):
+            for rsv1 in (True, False):
+                data = hotpath.write_frame(2, payload, fin=fin, rsv1=rsv1, mask=b"abcd")
+                with suppress(hotpath.FrameError):
+                    hotpath.MessageReader(deflate=(15, takeover)).feed(data)
+        with suppress(hotpath.FrameError):
+            hotpath.Inflater(takeover=takeover).feed(compressed, limit=1000)
+        hotpath.Inflater(takeover=takeover).feed(compressed[:50], ends=False)
+
+
 def main() -> None:
     """The life of a server."""
+    for _ in range(ROUNDS):
+        websocket_codec()
     logging.getLogger("web").setLevel(logging.CRITICAL + 1)
     with tempfile.TemporaryDirectory() as folder:
         cert, key = web.dev_certificate(folder)

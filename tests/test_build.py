@@ -67,6 +67,7 @@ def test_the_linked_openssl_is_new_enough() -> None:
         ("no-such-compiler", "no C compiler (no-such-compiler"),
         ("stand-in Python.h", "no header files of Python"),
         ("stand-in openssl/ssl.h", "no header files of OpenSSL 3.0 or newer"),
+        ("stand-in zlib.h", "no header files of zlib"),
     ],
 )
 def test_what_is_missing_is_named_with_the_packages(tmp_path: Path, compiler: str, what: str) -> None:
@@ -81,9 +82,9 @@ def test_what_is_missing_is_named_with_the_packages(tmp_path: Path, compiler: st
     assert answer.returncode != 0
     assert f"weblatch cannot be built here: {what}" in answer.stderr
     for system, package in {
-        "Debian": "libssl-dev python3-dev",
-        "Fedora": "openssl-devel python3-devel",
-        "Alpine": "openssl-dev python3-dev",
+        "Debian": "libssl-dev zlib1g-dev python3-dev",
+        "Fedora": "openssl-devel zlib-devel python3-devel",
+        "Alpine": "openssl-dev zlib-dev python3-dev",
         "macOS": "brew install openssl@3",
     }.items():
         assert re.search(rf"^ +{system}.*{re.escape(package)}", answer.stderr, re.MULTILINE)

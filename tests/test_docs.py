@@ -205,6 +205,20 @@ def test_state_tables_are_those_of_the_code(machine: str, file: str) -> None:
     assert written == code_steps(file, table)
 
 
+def test_the_frame_readers_table_is_that_of_the_code() -> None:
+    """Its table is C, with numbers for phases, so that the fuzzer has it without Python."""
+    source = (SOURCES / "_core_websocket.pxi").read_text()
+    phases = dict(re.findall(r"^    WS_(FIRST|SECOND|LENGTH|MASK|PAYLOAD|CLOSED|FAILED) = (\d)$", source, re.MULTILINE))
+    numbered = {number: name for name, number in phases.items()}
+    lines = source.partition("web_ws_steps[8] = {\n")[2].partition("};")[0].splitlines()[1:8]
+    found = [re.fullmatch(r" *(.*),  */\* (\w+)(?:: ([\w, ]+))? \*/", line) for line in lines]
+    table = {one[2]: {numbered[n] for n in re.findall(r"1 << (\d)", one[1])} for one in found if one is not None}
+    assert [*table] == [numbered[str(n)] for n in range(1, 8)]
+    assert table == {one[2]: set(re.findall(r"\w+", one[3] or "")) for one in found if one is not None}
+    text = section(ARCHITECTURE, "### Frame reader (`WS_STEPS`, `ws_step` in `_core_websocket.pxi`)")
+    assert {row[0]: set(re.findall(r"[A-Z]+", row[-1])) if len(row) > 2 else set() for row in rows(text)[1:]} == table
+
+
 def test_deadline_kinds_are_listed() -> None:
     kinds = set(re.findall(r"^    (DEADLINE_\w+) = ", (SOURCES / "_core_deadlines.pxi").read_text(), re.MULTILINE))
     written = {row[0] for row in rows(section(ARCHITECTURE, "## Deadlines"))[1:]}

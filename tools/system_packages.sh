@@ -1,6 +1,6 @@
 #!/bin/sh
-# Install what a build needs and this machine lacks: a C compiler, the header files of Python and of OpenSSL, and the
-# standard library's venv. By the system's package manager when we are root; on Debian without root the header files
+# Install what a build needs and this machine lacks: a C compiler, the header files of Python, of OpenSSL and of zlib, and
+# the standard library's venv. By the system's package manager when we are root; on Debian without root the header files
 # are unpacked into .deps/ (the Makefile points the build there). Elsewhere nothing is done: the build then says what
 # to install.
 # usage: tools/system_packages.sh PYTHON
@@ -18,9 +18,12 @@ has_openssl_h() {
     [ -n "${WEB_OPENSSL_DIR:-}" ] || [ -e /usr/include/openssl/ssl.h ] || [ -e .deps/usr/include/openssl/ssl.h ] ||
         pkg-config --exists openssl 2>/dev/null
 }
+has_zlib_h() {
+    [ -e /usr/include/zlib.h ] || [ -e .deps/usr/include/zlib.h ] || pkg-config --exists zlib 2>/dev/null
+}
 has_venv() { "$python" -c 'import ensurepip' 2>/dev/null; }
 
-if has_compiler && has_python_h && has_openssl_h && has_venv; then
+if has_compiler && has_python_h && has_openssl_h && has_zlib_h && has_venv; then
     exit 0
 fi
 
@@ -39,6 +42,7 @@ if [ "$(id -u)" = 0 ]; then
     if has apt-get; then
         need compiler gcc libc6-dev
         need openssl_h libssl-dev pkg-config
+        need zlib_h zlib1g-dev
         need python_h "python$version-dev"
         need venv "python$version-venv"
         echo "apt-get install$packages"
@@ -47,6 +51,7 @@ if [ "$(id -u)" = 0 ]; then
     elif has dnf; then
         need compiler gcc
         need openssl_h openssl-devel pkgconf
+        need zlib_h zlib-devel
         # python3-devel, or python3.12-devel for the interpreter of the package python3.12
         has_python_h || packages="$packages $(rpm -qf --qf '%{NAME}-devel' "$(command -v "$python")")"
         echo "dnf install$packages"
@@ -54,6 +59,7 @@ if [ "$(id -u)" = 0 ]; then
     elif has apk; then
         need compiler build-base
         need openssl_h openssl-dev pkgconf
+        need zlib_h zlib-dev
         need python_h python3-dev
         echo "apk add$packages"
         apk add -q $packages
@@ -71,6 +77,7 @@ if has apt-get && has dpkg-deb; then
     # Our own package lists: the system's may be empty, and only root may fill them.
     apt="-qq -o Dir::State::Lists=$PWD/.deps/lists -o Dir::Cache=$PWD/.deps"
     need openssl_h libssl-dev
+    need zlib_h zlib1g-dev
     need python_h "libpython$version-dev"
     need venv python3-pip-whl
     apt-get $apt update

@@ -6,7 +6,8 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_poller      declarations of the C headers: sockets, the poller
     _core_errors      errno -> exception; why connections close
     _core_http1       request head parser (_fields, _host, _chunked, _write: its parts): pure, no I/O
-    _core_hotpath     those pieces as Python objects, for measuring and for tests
+    _core_websocket   WebSocket frames: reader and writer; _core_deflate, _core_websocket_message: messages; pure
+    _core_hotpath     those pieces as Python objects, for measuring and for tests; _core_websocket_hotpath
     _core_stats       what is counted, in memory that worker processes share
     _core_deadlines   time-outs: O(1) to set, to clear and to find the next
     _core_sources     unfinished connections by source, and which of them makes room
@@ -84,7 +85,11 @@ include "_core_http1_fields.pxi"
 include "_core_http1_host.pxi"
 include "_core_http1_chunked.pxi"
 include "_core_http1_write.pxi"
+include "_core_websocket.pxi"
+include "_core_deflate.pxi"
+include "_core_websocket_message.pxi"
 include "_core_hotpath.pxi"
+include "_core_websocket_hotpath.pxi"
 include "_core_stats.pxi"
 include "_core_deadlines.pxi"
 include "_core_sources.pxi"

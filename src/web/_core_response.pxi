@@ -42,6 +42,7 @@ cdef bytes _NO_LINES = b""
 cdef bytes _TEXT_LINE = b"Content-Type: text/plain; charset=utf-8\r\n"
 cdef bytes _HTML_LINE = b"Content-Type: text/html; charset=utf-8\r\n"
 cdef bytes _JSON_LINE = b"Content-Type: application/json\r\n"
+cdef bytes _UPGRADE_LINES = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
 cdef bytes _BYTES_LINE = b"Content-Type: application/octet-stream\r\n"
 
 cdef dict _REFUSED = {
@@ -162,6 +163,11 @@ cdef Response _make_response(bytes body, bytes head, int status, object headers)
     response._head = head
     response._body = body
     return response
+
+
+def upgrade_required(str body not None, headers=()):
+    """426, which must name the protocol that is needed (RFC 9110 15.5.22): Upgrade stands in no other answer."""
+    return _make_response(PyUnicode_AsUTF8String(body), _TEXT_LINE + _UPGRADE_LINES, 426, headers)
 
 
 @cython.final

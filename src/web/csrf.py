@@ -19,7 +19,7 @@ from web.errors import HTTPError
 from web.hook_checks import check_origin, listed
 from web.routing import Before, Route, before, make_router
 
-__all__ = ["csrf"]
+__all__ = ["csrf", "names_host"]
 
 _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 _PORTS = {"http://": ":80", "https://": ":443"}
@@ -50,10 +50,10 @@ def is_own(req: Request, trusted: frozenset[str]) -> bool:
     site = req.header("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")
-    return origin is None or _names_host(origin, req.host, tls=req.scheme == "https")
+    return origin is None or names_host(origin, req.host, tls=req.scheme == "https")
 
 
-def _names_host(origin: str, host: str, *, tls: bool) -> bool:
+def names_host(origin: str, host: str, *, tls: bool) -> bool:
     """Whether an Origin is ``host``, a Host field, which may name the usual port of the scheme (RFC 9110 4.2.3)."""
     for scheme, port in _PORTS.items():
         if origin.startswith(scheme) and not (tls and scheme == "http://"):
