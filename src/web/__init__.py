@@ -8,7 +8,21 @@ server.run()
 
 from importlib.metadata import PackageNotFoundError, version
 
-from web._core import CertificateError, ClientDisconnected, Request, Response, TlsContext, TlsError, openssl_version
+from web._core import (
+    Binary,
+    CertificateError,
+    ClientDisconnected,
+    Close,
+    Connect,
+    Message,
+    Request,
+    Response,
+    SocketClosed,
+    TlsContext,
+    TlsError,
+    WebSocket,
+    openssl_version,
+)
 from web.access_log import access_log
 from web.app import App
 from web.compress import compress
@@ -33,7 +47,9 @@ from web.signing import Signer
 from web.sockets import ListenError
 from web.static import static
 from web.time_limit import time_limit
+from web.websockets import WS
 from web.worker_options import workers
+from web.ws_extensions import Deflate
 
 __all__ = [
     "DELETE",
@@ -43,14 +59,20 @@ __all__ = [
     "PATCH",
     "POST",
     "PUT",
+    "WS",
     "App",
+    "Binary",
     "CertificateError",
     "ClientDisconnected",
+    "Close",
+    "Connect",
     "Connection",
     "ConnectionInUse",
+    "Deflate",
     "HTTPError",
     "Limits",
     "ListenError",
+    "Message",
     "Plain",
     "Request",
     "Response",
@@ -58,10 +80,12 @@ __all__ = [
     "Server",
     "Session",
     "Signer",
+    "SocketClosed",
     "Tls",
     "TlsContext",
     "TlsError",
     "WebError",
+    "WebSocket",
     "__version__",
     "access_log",
     "after",

@@ -29,6 +29,8 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_tls_bio     how OpenSSL reaches the socket
     _core_tls         Tls: handshake, read, write, shutdown; with these two the only caller of OpenSSL
     _core_exchange    the HTTP/1 protocol machine: a request from its first byte to the last of its answer
+    _core_socket      WebSocket: the protocol machine of a connection after its 101
+    _core_websocket_object  WebSocket, as applications hold it; its events; rooms
     _core_pending     a request whose answer comes later
     _core_task        ... from a Task of asyncio: the pipeline as a coroutine
     _core_pool        ... from a thread: the pool of those
@@ -61,6 +63,7 @@ from os import urandom
 from socket import SOCK_STREAM, socket as socket_type
 
 cdef struct Http1
+cdef struct Socket
 
 cdef class Connection
 cdef class Dispatcher
@@ -76,6 +79,7 @@ cdef class Response
 cdef class Spool
 cdef class Tls(Connection)
 cdef class TlsContext
+cdef class WebSocket
 
 include "_core_openssl.pxi"
 include "_core_poller.pxi"
@@ -111,6 +115,8 @@ include "_core_tls_context.pxi"
 include "_core_tls_bio.pxi"
 include "_core_tls.pxi"
 include "_core_exchange.pxi"
+include "_core_socket.pxi"
+include "_core_websocket_object.pxi"
 include "_core_pending.pxi"
 include "_core_task.pxi"
 include "_core_pool.pxi"

@@ -62,6 +62,8 @@ cdef inline int answer_write(Loop loop, Connection c, Request request, Response 
         return answer_file(loop, c, request, response)
     if response._producer is not None:
         return stream_begin(loop, c, request, response)
+    if response._socket is not None:
+        return socket_begin(loop, c, request, response)
     return answer_queue(loop, c, response)
 
 

@@ -32,6 +32,8 @@ cdef inline int exchange_call(Loop loop, Connection c) except -1:
     cdef uint64_t before = loop.row.counts.requests
     if c.http == NULL:          # a thread had answered, and the answer was sent, before its turn to be called came
         return 1
+    if c.http.socket != NULL:
+        return socket_call(loop, c)
     # Those behind it were read with it: they have waited as long. Answers leave when all of them are there.
     ready_at = c.http.ready_at if c.http.stream == STREAM_READY else loop.now
     exchange_call_all(loop, c)

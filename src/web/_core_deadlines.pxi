@@ -14,7 +14,8 @@ cdef enum:
     DEADLINE_STOP = 6           # the server stops: what is left is aborted
     DEADLINE_TRIM = 7           # a wave of connections, or of large bodies, has passed: memory goes back to the system
     DEADLINE_DRAIN = 8          # the server is to stop, and goes on until balancers have seen that it is not ready
-    DEADLINE_KINDS = 9
+    DEADLINE_PING = 9           # a look at a WebSocket: whether its peer was heard of
+    DEADLINE_KINDS = 10
     DEADLINE_NONE = 255
 
 cdef struct Deadline:
@@ -26,9 +27,9 @@ cdef struct Deadline:
     bint is_set
 
 cdef struct Deadlines:
-    Deadline* first[9]
-    Deadline* last[9]
-    int64_t duration[9]         # ns
+    Deadline* first[10]
+    Deadline* last[10]
+    int64_t duration[10]        # ns
     int64_t timer_at            # when the poller's timer runs out; 0: it is not set
 
 

@@ -28,12 +28,15 @@ cdef enum CloseReason:
     CLOSE_STOPPED = 18              # the server stopped
     CLOSE_NO_MEMORY = 19
     CLOSE_ILLEGAL_STEP = 20         # a state machine was asked for a step that it does not have: a defect of ours
-    CLOSE_REASON_COUNT = 21
+    CLOSE_WEBSOCKET = 21            # a WebSocket's peer broke the protocol or a limit
+    CLOSE_WEBSOCKET_SILENT = 22     # a WebSocket's peer answered no ping
+    CLOSE_REASON_COUNT = 23
 
 cdef tuple CLOSE_REASONS = (
     "none", "done", "peer_left", "truncated", "bad_request", "handshake_failed", "plain_on_tls", "tls_failed",
     "handshake_timeout", "head_timeout", "idle_timeout", "body_slow", "response_slow", "linger_timeout", "made_room",
     "refused", "file_shrank", "handler", "stopped", "no_memory", "illegal_step",
+    "websocket", "websocket_silent",
 )
 
 

@@ -6,6 +6,7 @@
 #     BODY     the head is whole, its body is not
 #     READY    the whole request is here, or it was refused: the loop calls the handler when it next holds the GIL
 #     HANDLER  the application runs: within the turn, or in a Task or a thread (http.pending) until it answers
+#     SOCKET   it answered with 101: frames go both ways from here on (_core_socket); input and answers stay here
 #
 # Protocol: reading is READ_OPEN until no further request will be read (READ_ENDED); writing is WRITE_OPEN until the
 # last answer was queued (WRITE_LAST), after which the transport closes once the queue is empty.
@@ -24,14 +25,16 @@ cdef enum Stream:
     STREAM_BODY = 2
     STREAM_READY = 3
     STREAM_HANDLER = 4
+    STREAM_SOCKET = 5
 
-cdef unsigned char[5] STREAM_STEPS
+cdef unsigned char[6] STREAM_STEPS
 STREAM_STEPS[:] = [
     0,
     (1 << STREAM_BODY) | (1 << STREAM_READY),       # HEAD
     (1 << STREAM_READY),                            # BODY
     (1 << STREAM_HANDLER),                          # READY
-    (1 << STREAM_HEAD),                             # HANDLER
+    (1 << STREAM_HEAD) | (1 << STREAM_SOCKET),      # HANDLER
+    0,                                              # SOCKET
 ]
 
 cdef enum Protocol:
@@ -75,6 +78,8 @@ cdef struct Http1:
     PyObject* pending           # owned: the Pending that will answer (stream HANDLER); or NULL
     bint wants_room             # its producer goes on once all that is queued was sent (_core_stream)
     bint outlives_peer          # of it: it goes on when the peer goes away
+    Socket* socket              # of the WebSocket that the connection has become; or NULL
+    PyObject* socket_object     # owned: it
     unsigned char overheard     # what the poller is asked meanwhile: WEB_READ, WEB_ENDED or only WEB_HANGUP
     # the answers
     Output out
@@ -142,7 +147,9 @@ cdef void http1_free(Loop loop, Connection c) noexcept nogil:
     PyMem_RawFree(http.head_copy)
     PyMem_RawFree(http.body_block)
     web_close_fd(&http.spool)
-    if http.body_object != NULL or http.pending != NULL or http.inflow != NULL:
+    if http.socket != NULL:
+        http.socket.state = SOCKET_OVER         # from all states: nothing can be sent any more
+    if http.body_object != NULL or http.pending != NULL or http.inflow != NULL or http.socket != NULL:
         http.next = loop.http_garbage
         loop.http_garbage = http
     else:
@@ -414,6 +421,9 @@ cdef void exchange_write(Loop loop, Connection c) noexcept nogil:
     cdef Py_ssize_t result
     if http == NULL:
         return
+    if http.socket != NULL and socket_flush(loop, c) < 0:
+        take_out(loop, c, CLOSE_NO_MEMORY)
+        return
     if http.out.first != NULL:
         result = output_send(loop, c, &http.out, &http.moved)
         if result == BUDGET_USED:
@@ -427,6 +437,12 @@ cdef void exchange_write(Loop loop, Connection c) noexcept nogil:
             return
         if result < 0:
             return
+    if http.socket != NULL:
+        if http.socket.out.size > 0:        # gathered while others were on their way
+            loop_queue_ready(loop, c)
+        else:
+            socket_written(loop, c)
+        return
     if http.stream == STREAM_HANDLER:
         if http.wants_room:
             loop_queue_call(loop, c)
@@ -449,6 +465,9 @@ cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:
         return
     if input_keep(http) < 0 or output_keep(loop, &http.out) < 0:
         take_out(loop, c, CLOSE_NO_MEMORY)
+        return
+    if http.socket != NULL:
+        socket_settle(loop, c)
         return
     if http.out.first != NULL:
         if not c.deadline.is_set or c.deadline.kind != DEADLINE_RATE:

@@ -98,6 +98,9 @@ cdef void collect_garbage(Loop loop) noexcept:
         if http.pending != NULL:
             pending_abandon(<Pending>http.pending)
             pending_release(http)
+        if http.socket_object != NULL:
+            socket_abandon(<WebSocket>http.socket_object)
+            socket_release(http)
         http1_recycle(loop, http)
     while loop.garbage != NULL:
         segment = loop.garbage

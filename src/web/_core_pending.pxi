@@ -314,27 +314,22 @@ cdef int pending_deliver_now(Loop loop, Pending pending) except -1:
     """Answers between two turns: the arenas are free, and are free again when this returns."""
     if not loop.is_open:
         return pending_step(pending, PENDING_OVER)
-    loop.now = web_monotonic_ns()
-    loop.in_top = loop.out_top = 0
-    stamp_update(loop)
+    turn_between(loop)
     try:
         pending_answer(loop, pending)
-        with nogil:
-            turn_send(loop)
     except (KeyboardInterrupt, SystemExit):
         loop.raised = _current_exception()      # it leaves by the next turn, as that of a plain handler does
         loop.wake()
     finally:
-        loop_bury(loop)
-        turn_arm(loop)
+        turn_between_end(loop)
     return 1
 
 
 # -- the mailbox -----------------------------------------------------------------------------------------------------
 
 cdef int mail_post(Loop loop, item) except -1:
-    """Puts a Pending (it answers) or an Inflow (it has room) into the loop's mailbox, from any thread. deque.append is
-    atomic; a wake-up is written once until the mailbox is emptied."""
+    """Puts a Pending (it answers), an Inflow (it has room) or what is for WebSockets (a tuple, socket_mail) into the
+    loop's mailbox, from any thread. deque.append is atomic; a wake-up is written once until the mailbox is emptied."""
     loop.mail.append(item)
     if not loop.mail_waits:
         loop.mail_waits = True
@@ -352,6 +347,8 @@ cdef object mail_deliver(Loop loop, object raised):
             item = loop.mail.popleft()
             if type(item) is Inflow:
                 inflow_go_on(loop, <Inflow>item)
+            elif type(item) is tuple:
+                socket_mail(loop, <tuple>item)
             else:
                 pending_answer(loop, <Pending>item)
         except BaseException:

@@ -10,7 +10,7 @@
 #   the Response cannot tell which. _parts is None when all of the file is sent.
 # - _validators holds the lines that such content is sent with, as long as the status is 200: a file that is opened gets
 #   them then (_core_conditional). Where a changed copy sets one of these fields itself, that line is left out.
-# - status is 200 to 599. With 204, 205 and 304 (RFC 9110 15.3.5, 15.3.6, 15.4.5) there is neither body nor file.
+# - status is 200 to 599, or 101 where the answer opens a WebSocket (open_websocket). With 204, 205 and 304 (RFC 9110 15.3.5, 15.3.6, 15.4.5) there is neither body nor file.
 #
 # What the exchange writes itself (Content-Length, Date, Server, Connection ...) an application cannot set: it is
 # refused when it is tried, because two voices about framing are how responses are split (RFC 9112 11.1).
@@ -192,6 +192,7 @@ cdef class Response:
     cdef bytes _validators              # None: not known before the file is opened
     cdef _FileParts _parts
     cdef Producer _producer             # None: the body is there, or is a file
+    cdef WebSocket _socket              # what a 101 opens
 
     def __cinit__(self):
         self.status = 200
@@ -222,6 +223,7 @@ cdef class Response:
         self._validators = other._validators
         self._parts = other._parts
         self._producer = other._producer
+        self._socket = other._socket
 
     cdef Response _copy(self):
         cdef Response copy = <Response>Response.__new__(Response)
@@ -315,6 +317,7 @@ cdef class Response:
         cdef Response copy = self._copy()
         _check_status(status)
         copy.status = status
+        copy._socket = None
         if _is_bodiless(status):
             copy._body = _NO_LINES
             copy._file = None
@@ -527,4 +530,4 @@ cdef Response _stream_response(items, content_type, int status, headers, int64_t
 
 cdef tuple _value_of(Response response):
     return (response.status, response._head, response._body if response._file is None else _NO_LINES, response._file,
-            response._producer)
+            response._producer, response._parts, response._socket)

@@ -63,7 +63,8 @@ cdef void serve_handshaking(Loop loop, Connection c, int64_t until) noexcept nog
 
 
 cdef void serve_open(Loop loop, Connection c) noexcept nogil:
-    cdef bint blocked = c.http != NULL and c.http.out.first != NULL
+    cdef bint blocked = c.http != NULL and (c.http.out.first != NULL
+                                            or (c.http.socket != NULL and c.http.socket.out.size > 0))
     if blocked or c.write_wants:
         if c.events & WEB_HANGUP:
             take_out(loop, c, CLOSE_PEER_LEFT)
@@ -74,7 +75,9 @@ cdef void serve_open(Loop loop, Connection c) noexcept nogil:
             take_out(loop, c, c.failure_reason())
         if c.marks & MARK_GONE or c.transport != TRANSPORT_OPEN:
             return
-    if c.http == NULL or c.http.stream != STREAM_HANDLER:
+    if c.http != NULL and c.http.socket != NULL:
+        socket_read(loop, c)
+    elif c.http == NULL or c.http.stream != STREAM_HANDLER:
         exchange_read(loop, c)
     elif inflow_reads(c.http):
         inflow_read(loop, c)

@@ -26,6 +26,7 @@ cdef struct CoreLimits:
     Http1Limits http
     size_t body
     size_t out_buffer
+    WsLimits websocket
     unsigned int connections
     unsigned int unfinished
     unsigned int requests
@@ -68,6 +69,11 @@ cdef class Loop:
     cdef readonly Pool pool     # None: no threads
     cdef object spawn           # coroutine -> Task; None: no asyncio runs this loop
     cdef bint spawns_eagerly
+    cdef object call_soon       # of that asyncio
+    cdef bint flush_asked       # it will call flush()
+    cdef readonly set sockets   # WebSockets that are open
+    cdef readonly set tasks     # WebSockets whose async handlers run
+    cdef dict rooms             # topic -> {WebSocket: None}, in the order in which they came
     cdef object context         # for inline calls, while it is empty
     cdef bint in_context        # it is entered: only within turn_call
     cdef object mail
@@ -118,6 +124,9 @@ cdef class Loop:
         self.listeners = []
         self.pendings = set()
         self.mail = _deque()
+        self.sockets = set()
+        self.tasks = set()
+        self.rooms = {}
         self.server_line = server_header
         self.spool_folder = _fsencode(_gettempdir())
         self.spool_path = PyBytes_AS_STRING(self.spool_folder)
@@ -130,6 +139,9 @@ cdef class Loop:
         self.limits.http.field_count = limits.field_count
         self.limits.body = limits.body
         self.limits.out_buffer = limits.out_buffer
+        self.limits.websocket.frame = limits.websocket_frame
+        self.limits.websocket.message = limits.websocket_message
+        self.limits.websocket.fragments = limits.websocket_fragments
         self.limits.connections = limits.connections
         self.limits.unfinished = limits.handshakes
         self.limits.requests = limits.requests_per_connection
@@ -144,6 +156,7 @@ cdef class Loop:
         self.deadlines.duration[DEADLINE_LINGER] = <int64_t>(limits.linger_timeout * second)
         self.deadlines.duration[DEADLINE_PAUSE] = <int64_t>(second / 4)
         self.deadlines.duration[DEADLINE_TRIM] = <int64_t>second
+        self.deadlines.duration[DEADLINE_PING] = <int64_t>(limits.websocket_ping * second)
         self.stop_deadline.owner = <void*>self
         self.pid = getpid()
         self.forks = forks
@@ -269,13 +282,14 @@ cdef class Loop:
             if listener.context is old:
                 listener.context = fresh
 
-    def use_tasks(self, spawn, bint eagerly):
+    def use_tasks(self, spawn, bint eagerly, call_soon=None):
         """Coroutines run by ``spawn(coroutine)``, which gives a Task of asyncio; eagerly: its first step is already
-        taken then."""
+        taken then. ``call_soon(function)``: it calls it when the step of a Task that runs is over."""
         self.check_usable()
         load_asyncio()
         self.spawn = spawn
         self.spawns_eagerly = eagerly
+        self.call_soon = call_soon
 
     def use_threads(self, int threads, Py_ssize_t most):
         """Starts threads for handlers that may block; past ``most`` that wait the answer is 503."""
@@ -286,6 +300,22 @@ cdef class Loop:
         """Makes the loop take a turn. From any thread."""
         if self.is_open and web_poller_wake(&self.poller) < 0:
             raise_errno("the loop cannot be woken")
+
+    def flush(self):
+        """Sends what was given to WebSockets between two turns."""
+        self.flush_asked = False
+        if self.is_open and not self.running:
+            turn_between(self)
+            turn_between_end(self)
+
+    def publish(self, str topic not None, message not None):
+        """Sends a message, str or bytes-like, to all WebSockets that have subscribed to a topic. From any thread."""
+        if not isinstance(message, (str, bytes)):
+            message = bytes(memoryview(message))
+        if self.running and self.thread == PyThread_get_thread_ident():
+            room_send(self, topic, message)
+        else:
+            mail_post(self, (None, topic, message))
 
     def end_connections(self):
         """Ends every connection at once; what answers one is told (a Task is cancelled). Between two turns."""
@@ -464,6 +494,8 @@ cdef int log_cut_off(Connection c) except -1:
     cdef Http1* http = c.http
     if http.pending != NULL:
         return log_warning("the server stops, and cuts off %s", (<Pending>http.pending).what)
+    if http.socket != NULL:
+        return log_warning("the server stops, and cuts off %s", (<WebSocket>http.socket_object).what)
     if http.stream == STREAM_BODY:
         return log_warning("the server stops, and cuts off a request of which not all has come: %r", c)
     return log_warning("the server stops, and cuts off an answer that its client has not taken: %r", c)

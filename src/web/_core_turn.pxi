@@ -15,7 +15,7 @@
 cdef bint turn_needs_python(Loop loop) noexcept nogil:
     return (loop.call_first != NULL or loop.accepted_count > 0 or loop.gone_first != NULL or loop.garbage != NULL
             or loop.http_garbage != NULL or loop.signals or loop.stop_asked or loop.poller_error != 0
-            or loop.mail_waits or loop.stop_over or loop.raised is not None)
+            or loop.mail_waits or loop.stop_over or loop.raised is not None or loop.answered_first != NULL)
 
 
 cdef void turn_wait(Loop loop, int timeout_ms) noexcept nogil:
@@ -112,6 +112,8 @@ cdef void turn_deadline(Loop loop, Deadline* due) noexcept nogil:
     elif due.kind == DEADLINE_IDLE:
         loop.row.counts.timeouts[<int>TIMEOUT_IDLE] += 1
         transport_end(loop, <Connection>due.owner, CLOSE_IDLE_TIMEOUT)
+    elif due.kind == DEADLINE_PING:
+        socket_look(loop, <Connection>due.owner)
     else:
         serve_linger_end(loop, <Connection>due.owner)
 
@@ -226,6 +228,22 @@ cdef void turn_send(Loop loop) noexcept nogil:
         loop_sweep(loop)
     if loop.peak > 2 * loop.count + TRIM_AFTER and not loop.trim.is_set:
         deadline_set(&loop.deadlines, &loop.trim, DEADLINE_TRIM, loop.now)
+
+
+cdef void turn_between(Loop loop) noexcept nogil:
+    """Between two turns something is answered or sent: the arenas are free, and are free again after
+    turn_between_end."""
+    loop.now = web_monotonic_ns()
+    loop.in_top = loop.out_top = 0
+    stamp_update(loop)
+
+
+cdef int turn_between_end(Loop loop) except -1:
+    with nogil:
+        turn_send(loop)
+    loop_bury(loop)
+    turn_arm(loop)
+    return 1
 
 
 # -- the lists -------------------------------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ _WHOLE: dict[str, tuple[int, int]] = {
     "requests_per_connection": (0, _INT_MAX),
     "blocking_queue": (0, _INT_MAX),
     "out_buffer": (16 * _KIB, 2**40),
+    "websocket_frame": (125, 2**40),
+    "websocket_message": (125, 2**40),
+    "websocket_fragments": (1, _INT_MAX),
 }
 
 
@@ -61,7 +64,11 @@ class Limits:
     - ``handshakes`` connections at one time whose TLS handshake or first request head is unfinished; the same choice
     - ``requests_per_connection`` before it is closed; 0: any number
     - ``blocking_queue`` requests that wait for a thread of the pool: 503 with Retry-After past it
-    - ``out_buffer`` bytes of answers that wait for one peer before no more of its requests are read
+    - ``out_buffer`` bytes of answers that wait for one peer before no more of its requests are read; of WebSocket
+      messages, before one more is dropped or ends it
+    - ``websocket_frame`` and ``websocket_message`` bytes of a frame and of a message, inflated; ``websocket_fragments``
+      frames of one message; ``websocket_ping`` seconds of silence after which a peer is asked, three times, whether it
+      is there
     """
 
     request_line: int = 8 * _KIB
@@ -84,6 +91,10 @@ class Limits:
     shutdown_delay: float = 0.0
     blocking_queue: int = 1_000
     out_buffer: int = 1 * _MIB
+    websocket_frame: int = 1 * _MIB
+    websocket_message: int = 1 * _MIB
+    websocket_fragments: int = 1_000
+    websocket_ping: float = 30.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

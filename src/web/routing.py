@@ -199,7 +199,7 @@ def is_async(call: Any) -> bool:
     )
 
 
-def _positional(what: str, call: Any, *, may_yield: bool = False) -> tuple[list[str], list[str]]:
+def positional(what: str, call: Any, *, may_yield: bool = False) -> tuple[list[str], list[str]]:
     """The names of the positional parameters, (without default, with default), of what will be called."""
     if not callable(call):
         raise RouteError(f"{what}: {call!r} cannot be called; give a function")
@@ -227,7 +227,7 @@ def _positional(what: str, call: Any, *, may_yield: bool = False) -> tuple[list[
 
 def _arity(what: str, call: Any, captures: Iterable[str] = (), *, may_yield: bool = False) -> int:
     """1 for f(req), 2 for f(req, params). A parameter with a default is left alone, except one that is named params."""
-    needed, optional = _positional(what, call, may_yield=may_yield)
+    needed, optional = positional(what, call, may_yield=may_yield)
     names = needed + optional
     for name in captures:
         if name in needed[1:] or (name in names[:1] and name not in ("req", "request")):
@@ -391,7 +391,7 @@ class After:
 
     def __post_init__(self) -> None:
         label = describe(self.hook)
-        needed, optional = _positional(f"after hook {label}", self.hook)
+        needed, optional = positional(f"after hook {label}", self.hook)
         if len(needed) > 3 or len(needed) + len(optional) < 3:
             raise RouteError(f"after hook {label} takes ({', '.join(needed)}): it is called with (req, params, resp)")
         object.__setattr__(self, "label", label)
@@ -409,7 +409,7 @@ class Errors:
 
     def __post_init__(self) -> None:
         label = describe(self.hook)
-        needed, optional = _positional(f"errors function {label}", self.hook)
+        needed, optional = positional(f"errors function {label}", self.hook)
         if len(needed) > 3 or len(needed) + len(optional) < 3:
             takes = ", ".join(needed) or "nothing"
             raise RouteError(f"errors function {label} takes ({takes}): it is called with (req, status, reason)")
@@ -429,7 +429,7 @@ class _LifeForm:
 
     def __post_init__(self) -> None:
         label = describe(self.hook)
-        needed, optional = _positional(f"{type(self).__name__} hook {label}", self.hook)
+        needed, optional = positional(f"{type(self).__name__} hook {label}", self.hook)
         if len(needed) > 1:
             raise RouteError(f"hook {label} takes ({', '.join(needed)}): it is called with () or (app)")
         object.__setattr__(self, "label", label)

@@ -88,7 +88,7 @@ async def run_inside(app: App, core: Loop, ready: Callable[[], None], grace: Cal
     import asyncio
 
     event_loop = asyncio.get_running_loop()
-    core.use_tasks(*_spawning(event_loop))
+    core.use_tasks(*_spawning(event_loop), event_loop.call_soon)
     for start in app._on_start:
         await _call_async(start, app)
     finished: asyncio.Future[None] = event_loop.create_future()
@@ -145,15 +145,20 @@ async def _finish_tasks(core: Loop, patience: float) -> None:
     """Awaits the Tasks that outlive their clients."""
     import asyncio
 
-    if tasks := [pending.task for pending in core.pendings if pending.task is not None]:
+    if tasks := _tasks(core):
         await asyncio.wait(tasks, timeout=patience)
+
+
+def _tasks(core: Loop) -> dict[asyncio.Task[None], Any]:
+    """All Tasks of handlers, and what each of them answers."""
+    return {one.task: one for one in (*core.pendings, *core.tasks) if one.task is not None}
 
 
 async def _end_tasks(core: Loop) -> None:
     """Ends every connection, cancels every Task, and awaits their ends."""
     import asyncio
 
-    tasks = {pending.task: pending for pending in core.pendings if pending.task is not None}
+    tasks = _tasks(core)
     core.end_connections()
     for task in tasks:
         task.cancel()
