@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import select
 import socket
@@ -458,6 +459,7 @@ def test_a_servers_connection_refuses_the_steps_and_shows_its_facts(tls: bool, p
 
 BARE = (
     *("Connection", "Plain", "Tls", "Loop", "Listener", "TlsContext", "Request", "Response", "Router", "Endpoint"),
+    *("WebSocket", "Connect", "Message", "Binary", "Close"),
     *("Hook", "Chain", "Hosts", "Fault", "Dispatcher", "RequestParser", "ChunkedDecoder", "ParsedRequest"),
 )
 ODD: list[tuple[Any, ...]] = [
@@ -511,7 +513,9 @@ def try_all(value: Any, name: str) -> None:
         attribute = getattr(value, name)
         for odd in ODD:
             with suppress(Exception):
-                attribute(*odd)
+                result = attribute(*odd)
+                if inspect.isawaitable(result):
+                    result.close()  # a coroutine, which is never to be awaited
     with suppress(Exception):
         setattr(value, name, None)
 

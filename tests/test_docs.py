@@ -197,7 +197,10 @@ def code_steps(file: str, table: str) -> dict[str, set[str]]:
     return steps
 
 
-@pytest.mark.parametrize(("machine", "file"), [("Transport", "_core_connection.pxi"), ("Stream", "_core_exchange.pxi")])
+@pytest.mark.parametrize(
+    ("machine", "file"),
+    [("Transport", "_core_connection.pxi"), ("Stream", "_core_exchange.pxi"), ("Socket", "_core_socket.pxi")],
+)
 def test_state_tables_are_those_of_the_code(machine: str, file: str) -> None:
     table = f"{machine.upper()}_STEPS"
     text = section(ARCHITECTURE, f"### {machine} (`{table}`, `{machine.lower()}_step` in `{file}`)")
@@ -280,7 +283,7 @@ def test_exceptions_table() -> None:
     assert public == set()
 
 
-@pytest.mark.parametrize("name", ["App", "Server", "Request", "Response", "Connection", "TlsContext"])
+@pytest.mark.parametrize("name", ["App", "Server", "Request", "Response", "Connection", "TlsContext", "WebSocket"])
 def test_members_are_listed(name: str) -> None:
     written = section(ROOT / "docs/reference/classes.md", f"## {name}")
     classes = [getattr(web, name)] + ([web.Plain, web.Tls] if name == "Connection" else [])
@@ -410,7 +413,7 @@ def test_statuses_table(key: tuple[str, str], sent: bytes, seen: bool, any_statu
 
 ROUTE_ERRORS = [
     "routing.py", "static.py", "app.py", "groups.py", "hosts.py", "hook_checks.py", "access_log.py", "compress.py",
-    "cors.py", "redirect.py", "security_headers.py", "time_limit.py",
+    "cors.py", "redirect.py", "security_headers.py", "time_limit.py", "websockets.py", "ws_handshake.py",
 ]  # fmt: skip
 
 

@@ -400,7 +400,7 @@ cdef class WebSocket:
 
     def _start(self):
         """Runs an async handler. It cannot be started where it was accepted: a Task may be running there."""
-        if self.task is None and self.loop.spawn is not None:
+        if self.task is None and self.loop is not None and self.loop.spawn is not None:
             self.loop.tasks.add(self)
             self.task = self.loop.spawn(_run_socket(self))
 
