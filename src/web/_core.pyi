@@ -11,7 +11,6 @@ from types import SimpleNamespace, UnionType
 from typing import (
     Any,
     BinaryIO,
-    ClassVar,
     Literal,
     Never,
     Protocol,
@@ -706,20 +705,20 @@ def answer_readyz(request: Request) -> Response: ...
 
 # -- WebSockets --
 
-class SocketClosed(WebError):
+class SocketClosed(WebError):  # noqa: N818 - it says what is, and nothing failed
     def __init__(self, code: int, reason: str) -> None: ...
     code: int
     reason: str
 
 @final
 class Connect:
-    __match_args__: ClassVar[tuple[()]]
+    __match_args__ = ()
     def __eq__(self, value: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
 @final
 class Message:
-    __match_args__: ClassVar[tuple[str]]
+    __match_args__ = ("text",)
     def __init__(self, text: str) -> None: ...
     @property
     def text(self) -> str: ...
@@ -728,7 +727,7 @@ class Message:
 
 @final
 class Binary:
-    __match_args__: ClassVar[tuple[str]]
+    __match_args__ = ("data",)
     def __init__(self, data: _Bytes) -> None: ...
     @property
     def data(self) -> _Bytes: ...
@@ -737,7 +736,7 @@ class Binary:
 
 @final
 class Close:
-    __match_args__: ClassVar[tuple[str, str]]
+    __match_args__ = ("code", "reason")
     def __init__(self, code: int, reason: str = "") -> None: ...
     @property
     def code(self) -> int: ...
