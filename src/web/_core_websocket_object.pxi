@@ -177,8 +177,8 @@ cdef class WebSocket:
     # -- sending -----------------------------------------------------------------------------------------------------
 
     def send(self, data not None):
-        """Queues a message at once: str as text, bytes-like as binary. Awaiting what it returns waits until the peer has
-        room; it may be ignored. SocketClosed: it is not open."""
+        """Queues a message at once: str as text, bytes-like as binary. Awaiting what it returns waits until the peer
+        has room; it may be ignored. SocketClosed: it is not open."""
         if isinstance(data, str):
             self.send_text(<str>data)
         else:
@@ -557,8 +557,8 @@ def open_websocket(Request request not None, headers, handler, bint in_task, *, 
                    bint drops=False):
     """The answer of a WS route that accepts: a Response with status 101, for this request's connection only.
 
-    ``headers``: the fields of the handshake; ``deflate``: (our bits, memory level, level, takeover, the peer's bits, its
-    takeover), or None.
+    ``headers``: the fields of the handshake; ``deflate``: (our bits, memory level, level, takeover, the peer's bits,
+    its takeover), or None.
     """
     cdef WebSocket ws = WebSocket.__new__(WebSocket)
     cdef Response response = <Response>Response.__new__(Response)
