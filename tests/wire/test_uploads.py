@@ -153,6 +153,7 @@ def test_what_a_route_grants(serve: Serve, framing: str, path: str, size: int, s
         elif status == 413:
             assert answer["Connection"] == "close"
             assert peer.rest() == b""
+        peer.close()  # else the server waits for that
     eventually(lambda: site.closed("bad_request") == (3 if status == 413 else 0), "each refusal is one")
     assert site.server.stats()["requests_refused"] == (3 if status == 413 else 0)
 
