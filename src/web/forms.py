@@ -184,7 +184,7 @@ def read_parts(request: Request) -> Parts:
                 parts.flush()
         except multipart.ParserLimitReached as error:
             raise HTTPError(413, f"the form is too large: {error}") from error
-        except (multipart.MultipartError, ValueError) as error:  # ValueError: names that are not UTF-8
+        except ValueError as error:  # MultipartError is one, and so is a name that is not UTF-8
             raise HTTPError(400, f"the form is not {_MULTIPART}: {error}") from error
     return parts
 
