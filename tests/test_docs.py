@@ -357,7 +357,7 @@ STATUSES = [
 
 # Proved elsewhere: one needs TLS, one a process that may not read everything, one a process without descriptors.
 STATUSES_ELSEWHERE = [("400", "plain HTTP"), ("403", "a file"), ("503", "a file"), ("503", "a body of")]
-STATUSES_ELSEWHERE += [(status, "`req.form()`") for status in ("400", "413", "415")]
+STATUSES_ELSEWHERE += [(status, "`req.form()`") for status in ("400", "413", "415", "503")]
 
 
 @pytest.fixture

@@ -118,6 +118,44 @@ def test_what_is_no_form(body: bytes, kind: str | None, status: int) -> None:
     assert status_of(body, kind) == status
 
 
+def test_as_much_as_a_form_may_have() -> None:
+    """One more of each is refused: above."""
+    assert len(ask(b"&".join([b"a=1"] * 1000), URLENCODED).form().pairs) == 1000
+    assert len(ask(b"a=" + b"x" * ((1 << 20) - 2), URLENCODED).form()["a"]) == (1 << 20) - 2
+    assert status_of(b"a=" + b"x" * ((1 << 20) - 1), URLENCODED) == 413
+    parts = ask(whole(*[part("a", b"")] * 1000), MULTIPART).multipart()
+    assert len(parts.get_all("a")) == 1000
+    parts.close()
+    lines = "X: y\r\n" * 15  # and Content-Disposition
+    assert len(ask(whole(part("a", b"", lines=lines)), MULTIPART).multipart()["a"].headers.get_all("x")) == 15
+    body = b"--%b\r\n" % (b"B" * 70) + part("a", b"1")[5:] + b"--%b--\r\n" % (b"B" * 70)
+    assert ask(body, f"multipart/form-data; boundary={'B' * 70}").form()["a"] == "1"
+
+
+@pytest.mark.parametrize("boundary", ["", "; boundary=", f"; boundary={'B' * 71}", '; boundary="B\xfc"'])
+def test_what_is_no_boundary(boundary: str) -> None:
+    with pytest.raises(web.HTTPError, match="needs a boundary of 1 to 70 characters") as caught:
+        ask(whole(part("a", b"1")), f"multipart/form-data{boundary}").multipart()
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("kind", ["Multipart/Form-DATA; Boundary=B", "multipart/form-data ;boundary=B"])
+def test_other_ways_to_write_the_type(kind: str) -> None:
+    assert ask(whole(part("a", b"1")), kind).form()["a"] == "1"
+
+
+def test_a_name_that_is_not_utf8() -> None:
+    """RFC 7578 5.1: names are UTF-8."""
+    body = b'--B\r\nContent-Disposition: form-data; name="\xff"\r\n\r\n1\r\n--B--\r\n'
+    assert status_of(body, MULTIPART) == 400
+
+
+def test_the_list_of_parts_is_the_callers() -> None:
+    parts = ask(whole(part("a", b"1"), part("a", b"2")), MULTIPART).multipart()
+    parts.get_all("a").clear()
+    assert [one.read() for one in parts.get_all("a")] == [b"1", b"2"]
+
+
 def test_parts_of_another_type() -> None:
     assert status_of(b"a=1", URLENCODED, "multipart") == 415
 

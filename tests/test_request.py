@@ -111,6 +111,21 @@ def test_any_query_is_read_without_an_error(text: str) -> None:
     assert isinstance(request(f"/?{text}").query, MultiValues)
 
 
+@given(st.binary(max_size=40) | st.binary(max_size=1 << 12) | st.integers(990, 1010).map(lambda n: b"&a" * n))
+def test_any_bytes_that_the_parser_takes_are_a_query_or_a_400(raw: bytes) -> None:
+    try:
+        req = Request(b"GET /?" + raw + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    except ValueError:
+        return
+    try:
+        query = req.query
+    except web.HTTPError as error:
+        assert error.status == 400
+        assert raw.count(b"&") >= 1000
+    else:
+        assert all(char < "\ud800" or char > "\udfff" for pair in query.pairs for text in pair for char in text)
+
+
 # ---- fields ----
 
 

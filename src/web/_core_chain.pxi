@@ -9,17 +9,20 @@ cimport cython
 
 @cython.final
 cdef class Hook:
-    """A hook, compiled: the callable, how many arguments it takes, how messages name it, whether it is async."""
+    """A hook, compiled: the callable, how many arguments it takes, how messages name it, whether it is async. ``left``:
+    of an after hook, called with the request where no answer is sent, because its client went away; or None."""
     cdef readonly object call
     cdef readonly str label
     cdef readonly bint is_async
+    cdef readonly object left
     cdef int arity
 
-    def __init__(self, call, int arity, str label not None, bint is_async=False):
+    def __init__(self, call, int arity, str label not None, bint is_async=False, left=None):
         self.call = call
         self.arity = arity
         self.label = label
         self.is_async = is_async
+        self.left = left
 
 
 @cython.final

@@ -138,6 +138,7 @@ def _settle_future(future, result, error):
 cdef int pending_run(Dispatcher dispatcher, Pending pending) except -1:
     """A pool thread answers a request; one whose client went away before its turn came is dropped."""
     if pending.state == PENDING_ABANDONED and pending.cancels():
+        tell_left(dispatcher, pending)
         return mail_post(pending.loop, pending)
     PyContext_Enter(pending.context)
     try:

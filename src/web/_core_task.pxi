@@ -3,8 +3,8 @@
 # is awaited in the pool.
 #
 # It runs inside a Task: asyncio.timeout() and TaskGroup need one. It raises nothing: what it has to say goes to
-# Pending.finish, as its last act. CancelledError of a request whose client went away ends it without an answer; any
-# other is the application's failure, and a 500.
+# Pending.finish, as its last act. CancelledError of a request whose client went away ends it without an answer, and
+# after hooks that ask for it are told (tell_left); any other is the application's failure, and a 500.
 
 cdef object _CancelledError = None      # asyncio is imported when a loop is to run Tasks, not before
 cdef object _running_loop = None
@@ -138,6 +138,7 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
     except BaseException:
         if not _is_left(pending, _current_exception()):
             raise
+        tell_left(dispatcher, pending)
         pending.finish(None, None)
 
 
@@ -173,6 +174,20 @@ async def _form(Dispatcher dispatcher not None, Pending pending not None, Fault 
 cdef bint _is_left(Pending pending, object error) noexcept:
     """Predicate: the Task ends because the client of its request went away."""
     return pending.state == PENDING_ABANDONED and isinstance(error, _CancelledError)
+
+
+cdef void tell_left(Dispatcher dispatcher, Pending pending) noexcept:
+    """Tells after hooks that this request is not answered: its client went away. None of them stops another."""
+    cdef Hook hook
+    try:
+        for hook in _after_hooks(dispatcher, pending.request, pending.endpoint):
+            if hook.left is not None:
+                try:
+                    hook.left(pending.request)
+                except BaseException:
+                    tell_unraisable(_current_exception())
+    except BaseException:               # no memory
+        tell_unraisable(_current_exception())
 
 
 cdef tuple _after_hooks(Dispatcher dispatcher, Request request, Endpoint endpoint):

@@ -3,7 +3,7 @@
 The before hook notes when it began, the after hook writes the record. The first is outer and the second final: the time
 is that of all hooks and the handler, the status the one that is sent. A file that turns out to be missing passes after
 hooks twice (as it was meant, then as 404): the record foresees that from the file system, and the second pass writes
-none.
+none. Where the client went away before there was an answer, `left` writes it, with status 499.
 
 Invariants: what a client sent never forges a record, nor a terminal's commands: whatever is not printable ASCII is
 escaped, in JSON, too. Nothing that the log does reaches the answer: its first failure is told to the logger ``web``.
@@ -30,6 +30,7 @@ __all__ = ["Access", "access_log"]
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # in no language's own
 _UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # all but printable ASCII, and the quotation mark and the backslash
 _SLOTS = count()
+_CLIENT_LEFT = 499  # nginx's number, and that of those who read its logs: no client is ever sent it
 
 
 class Access(TypedDict):
@@ -45,6 +46,7 @@ class Access(TypedDict):
     http_version: str
     host: str
     status: int
+    """As sent. 499: nothing was, because the client went away."""
     bytes: int | None
     """Of the body, as it was sent (none for HEAD); None when not known."""
     duration: float | None
@@ -67,7 +69,7 @@ def access_log(format: Literal["combined", "json"] = "combined", logger: str = "
     if logger == "":
         raise RouteError(f"access_log(...): logger={logger!r}: give a name, like 'web.access'")
     log = _Log(logging.getLogger(logger), _FORMATS[format])
-    return Bundle((Before(log.begin, outer=True), After(log.end, final=True)))
+    return Bundle((Before(log.begin, outer=True), After(log.end, final=True, left=log.left)))
 
 
 class _Log:
@@ -83,14 +85,20 @@ class _Log:
         setattr(req.state, self._slot, time.monotonic_ns())
 
     def end(self, req: Request, params: dict[str, Any], resp: Response) -> Response:
+        self._try(req, resp)
+        return resp
+
+    def left(self, req: Request) -> None:
+        self._try(req, None)
+
+    def _try(self, req: Request, resp: Response | None) -> None:
         try:
             if self._logger.isEnabledFor(logging.INFO):
                 self._write(req, resp)
         except Exception as error:  # noqa: BLE001 - a log that fails does not decide how a request is answered
             self._tell(error)
-        return resp
 
-    def _write(self, req: Request, resp: Response) -> None:
+    def _write(self, req: Request, resp: Response | None) -> None:
         began: int | None = getattr(req.state, self._slot, 0)
         if began is None:
             return
@@ -108,14 +116,14 @@ class _Log:
                     self._logger.name, exc_info=error)  # fmt: skip
 
 
-def _access(req: Request, resp: Response, duration: float | None) -> Access:
+def _access(req: Request, resp: Response | None, duration: float | None) -> Access:
     now = time.time_ns() // 1_000_000
     seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 1000))
     client = req.client
     connection = req.connection
     query = req.query_string
     request_id = getattr(req.state, "request_id", None)
-    status, size = _sent(resp)
+    status, size = (_CLIENT_LEFT, 0) if resp is None else _sent(resp)
     return {
         "time": f"{seconds}.{now % 1000:03}Z",
         "client": None if client is None else client[0],

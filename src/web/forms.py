@@ -1,23 +1,26 @@
 """Forms: ``application/x-www-form-urlencoded`` (URL standard) and ``multipart/form-data`` (RFC 7578), of whole bodies.
 
 Both are read from the body's file, wherever it lies. Parts of up to 64 KiB are kept in memory, 8 MiB of them in all;
-others lie in temporary files, which go with their Part. The parser of multipart is the library `multipart`, an extra:
-``pip install weblatch[forms]``.
+others lie in temporary files, which go with their Part. Where one cannot be written all of them are given back, and the
+answer is 503: what read_parts() gives is on the disk, whole. The parser of multipart is the library `multipart`, an
+extra: ``pip install weblatch[forms]``.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from os import PathLike
-from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from web.errors import HTTPError, WebError
 from web.headers import Headers, MultiValues
+from web.log import log
 
 if TYPE_CHECKING:
     from web._core import Request
@@ -44,7 +47,7 @@ class Part:
         self.content_type = content_type
         self.headers = headers
         self.size = 0
-        self.file: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - close() closes it
+        self.file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - close() closes it
 
     def read(self) -> bytes:
         """All of it."""
@@ -59,14 +62,20 @@ class Part:
             raise HTTPError(400, f"the form's field {self.name!r} is not UTF-8") from None
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Writes it to a new file; FileExistsError where there is one. The path is yours: ``filename`` is what the
-        client says, and may be anything."""
+        """Writes it to a new file; FileExistsError where there is one. What cannot be written whole is removed. The
+        path is yours: ``filename`` is what the client says, and may be anything."""
         self.file.seek(0)
-        with open(path, "xb") as target:
-            shutil.copyfileobj(self.file, target)
+        target = open(path, "xb")  # noqa: SIM115 - it is closed before it is removed
+        try:
+            with target:
+                shutil.copyfileobj(self.file, target)
+        except BaseException:
+            os.unlink(path)
+            raise
 
     def close(self) -> None:
-        self.file.close()
+        with suppress(OSError):  # what is not written yet need not be
+            self.file.close()
 
     def __del__(self) -> None:
         with suppress(Exception):
@@ -93,13 +102,18 @@ class Parts(Mapping[str, Part]):
         self._index.setdefault(part.name, []).append(part)
 
     def write(self, data: bytes | bytearray) -> None:
-        """More of the last part. Where all of them take too much memory it goes to a file, small as it is."""
+        """More of the last part. Where all of them take too much memory it goes to a file, small as it is. OSError."""
         part = self.parts[-1]
         part.file.write(data)
         part.size += len(data)
         self._memory += len(data)
         if self._memory > _MEMORY:
             part.file.rollover()
+
+    def flush(self) -> None:
+        """What is still in buffers goes to the files. OSError."""
+        for part in self.parts:
+            part.file.flush()
 
     def __getitem__(self, name: str) -> Part:
         return self._index[name][0]
@@ -144,7 +158,8 @@ def read_form(request: Request) -> MultiValues:
 
 
 def read_parts(request: Request) -> Parts:
-    """The parts of a multipart form. HTTPError 400: it is none; 413: too many, or too large; 415: another type."""
+    """The parts of a multipart form. HTTPError 400: it is none; 413: too many, or too large; 415: another type; 503:
+    they cannot be written to temporary files."""
     multipart = _library()
     if _kind(request) != _MULTIPART:
         raise HTTPError(415, f"a form with parts is expected: send {_MULTIPART}")
@@ -163,10 +178,13 @@ def read_parts(request: Request) -> Parts:
                     if isinstance(event, multipart.MultipartSegment):
                         parts.add(_begin(event))
                     elif event:
-                        parts.write(event)
+                        with _writing():
+                            parts.write(event)
+            with _writing():
+                parts.flush()
         except multipart.ParserLimitReached as error:
             raise HTTPError(413, f"the form is too large: {error}") from error
-        except (multipart.MultipartError, ValueError) as error:  # ValueError: names that are not UTF-8
+        except ValueError as error:  # MultipartError is one, and so is a name that is not UTF-8
             raise HTTPError(400, f"the form is not {_MULTIPART}: {error}") from error
     return parts
 
@@ -178,6 +196,15 @@ def _closed_unless_whole(parts: Parts) -> Iterator[None]:
     except BaseException:
         parts.close()
         raise
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        log.warning("a form is refused with 503: its parts cannot be written to %s: %s", tempfile.tempdir, error)
+        raise HTTPError(503, "this server has no room to keep the form") from error
 
 
 def _begin(segment: Any) -> Part:

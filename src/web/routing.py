@@ -382,11 +382,14 @@ class After:
     ``outer``: it runs after all that are not, and the first one that was added runs last: outer hooks lie around the
     application like the layers of an onion, so that they see, or complete, what is really sent. ``final``: it runs
     after all others, when conditions and ranges are answered (RFC 9110 13, 14): what it is given is what is sent.
+    ``left``: called with the request, in its place, where nothing is sent: the client went away while an async handler
+    or hook ran, which was cancelled, or before a thread was free. It must not wait; in which thread, is not said.
     """
 
     hook: AfterHook
     outer: bool = False
     final: bool = False
+    left: Callable[[Request], object] | None = None
     label: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -397,7 +400,7 @@ class After:
         object.__setattr__(self, "label", label)
 
     def compiled(self) -> Hook:
-        return Hook(self.hook, 3, self.label, is_async(self.hook))
+        return Hook(self.hook, 3, self.label, is_async(self.hook), self.left)
 
 
 @dataclass(frozen=True, slots=True)

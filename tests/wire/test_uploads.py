@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 import web
 from tests.wire.clients import Peer, chunked, eventually, request
 from tests.wire.sites import Embed, Serve, open_fds
+from web.bodies import open_spool
 
 CHUNKED = "Transfer-Encoding: chunked\r\n"
 MIB = 1 << 20
@@ -76,6 +78,26 @@ def test_it_is_a_file_for_who_asks(serve: Serve, options: dict[str, Any], size: 
     peer = serve(web.POST("/", parts, **options)).connect()
     peer.send(framed(body, "length"))
     assert peer.answer().body == body[:5] + body[2:] + body[-2:]
+
+
+def test_seeking_in_its_file() -> None:
+    """Past the buffer of the BufferedReader that is around it, too."""
+    content = os.urandom(1000)
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        spool = SimpleNamespace(fileno=file.fileno, size=len(content))
+        raw = open_spool(spool).detach()  # type: ignore[arg-type]
+        assert raw.seek(10) == 10
+        assert raw.seek(5, os.SEEK_CUR) == 15
+        assert raw.read(3) == content[15:18]
+        assert raw.seek(-2, os.SEEK_CUR) == 16
+        assert raw.seek(-4, os.SEEK_END) == 996
+        assert raw.read(10) == content[-4:]
+        for offset, whence in ((-1, os.SEEK_SET), (-1001, os.SEEK_CUR), (-1001, os.SEEK_END)):
+            with pytest.raises(ValueError, match="before the beginning of the body"):
+                raw.seek(offset, whence)
+        assert raw.tell() == 1000
 
 
 def test_a_request_that_is_kept_keeps_its_file(serve: Serve) -> None:
@@ -153,6 +175,7 @@ def test_what_a_route_grants(serve: Serve, framing: str, path: str, size: int, s
         elif status == 413:
             assert answer["Connection"] == "close"
             assert peer.rest() == b""
+        peer.close()  # else the server waits for that
     eventually(lambda: site.closed("bad_request") == (3 if status == 413 else 0), "each refusal is one")
     assert site.server.stats()["requests_refused"] == (3 if status == 413 else 0)
 
