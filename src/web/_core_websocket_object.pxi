@@ -8,8 +8,8 @@ from web.errors import WebError
 
 
 class SocketClosed(WebError):
-    """A message was to be sent, or awaited, and the WebSocket is closing or closed. ``code`` and ``reason`` are those of
-    the close frame; 1006 where there was none (RFC 6455 7.4.1)."""
+    """A message was to be sent, or awaited, and the WebSocket is closing or closed. ``code`` and ``reason`` are those
+    of the close frame; 1006 where there was none (RFC 6455 7.4.1)."""
 
     def __init__(self, int code, str reason):
         super().__init__(f"the WebSocket is closed: {code}{f', {reason}' if reason else ''}")
