@@ -18,12 +18,12 @@ from typing import Any
 
 from web._core import Request, Response
 from web.content_codings import LEVELS, Coding, make_coding
-from web.cors import add_vary
 from web.errors import RouteError
 from web.headers import Headers
 from web.hook_checks import check_whole, listed
 from web.negotiation import IDENTITY, accepted
 from web.routing import After
+from web.vary import add_vary
 
 __all__ = ["TYPES", "compress"]
 
