@@ -133,6 +133,63 @@ def test_hooks_keep_their_fields_and_content_its_own(serve: Serve) -> None:
     assert unchanged["content-language"] is None
 
 
+@pytest.mark.parametrize("kind", ["plain", "async"])
+@pytest.mark.parametrize("final", [False, True], ids=["by the server", "as a hook"])
+def test_errors_makes_the_bodies(serve: Serve, kind: str, final: bool) -> None:
+    def error(req: web.Request, status: int, reason: str) -> dict[str, Any]:
+        return {"status": status}
+
+    async def error_later(req: web.Request, status: int, reason: str) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return {"status": status}
+
+    forms: list[web.app.Form] = [web.routing.After(lambda req, params, resp: resp, final=True)] if final else []
+    own = web.errors(error if kind == "plain" else error_later)
+    source = Source()
+    site = serve(
+        web.GET("/", lambda req: tagged()),
+        web.GET("/later", tagged_later),
+        web.GET("/stream", lambda req: web.Response.stream(source.plain()).with_etag("v1")),
+        own,
+        *forms,
+    )
+    peer = site.connect()
+    for path in ("/", "/later"):
+        assert peer.ask(path, fields='If-Match: "v2"\r\n').body == b'{"status":412}'
+        refused = peer.ask(path, fields="Range: bytes=9-\r\n")
+        assert (refused.status, refused.body, refused["content-range"]) == (416, b'{"status":416}', "bytes */5")
+    assert peer.ask("/stream", fields='If-Match: "v2"\r\n').body == b'{"status":412}'
+    assert source.ended.wait(10), "nobody closed the stream"
+
+
+def test_a_refusal_varies_by_what_the_answer_does_in_one_line(serve: Serve) -> None:
+    resp = tagged().add_header("Vary", "Origin").add_header("Vary", "accept, Cookie")
+    peer = serve(web.GET("/", lambda req: resp)).connect()
+    assert peer.ask(fields='If-Match: "v2"\r\n')["vary"] == "Accept, Origin, Cookie"
+
+
+DIGESTS = {"Content-Digest": "sha-256=:a:", "Content-MD5": "b", "Repr-Digest": "sha-256=:c:", "Digest": "sha-256=d"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "left"),
+    [
+        ("", 200, ["content-digest", "content-md5", "digest", "repr-digest"]),
+        ("Range: bytes=0-1\r\n", 206, ["digest", "repr-digest"]),
+        ("Range: bytes=0-1,3-4\r\n", 206, ["digest", "repr-digest"]),
+        (f"If-None-Match: {TAG}\r\n", 304, ["digest", "repr-digest"]),
+        ('If-Match: "v2"\r\n', 412, []),
+        ("Range: bytes=9-\r\n", 416, []),
+    ],
+)
+def test_digests_are_those_of_what_is_sent(serve: Serve, fields: str, status: int, left: list[str]) -> None:
+    """RFC 9530: Content-Digest is about the bytes of this answer, Repr-Digest about the whole that they are a part of."""
+    resp = web.Response.text("hello", headers=DIGESTS).with_etag("v1")
+    answer = serve(web.GET("/", lambda req: resp)).connect().ask(fields=fields)
+    assert answer.status == status
+    assert sorted(name.lower() for name, _ in answer.headers if name in DIGESTS) == left
+
+
 def test_only_get_and_head_of_what_is_there(serve: Serve) -> None:
     site = serve(
         web.POST("/", lambda req: tagged()),
