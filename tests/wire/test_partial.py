@@ -346,6 +346,20 @@ def test_a_client_that_leaves_amid_the_parts(serve: Serve, tmp_path: Path, read:
     assert site.connect().ask("/file", fields="Range: bytes=0-0\r\n").status == 206
 
 
+def test_pipelined_parts_keep_one_file_open(embed: Embed, tmp_path: Path) -> None:
+    """The end of the parts stands behind the file; it is open all the while."""
+    (tmp_path / "file").write_bytes(BODY * 20)
+    site = embed(web.static(tmp_path))
+    with site.connect() as peer:
+        before = open_fds()
+        peer.send(f"GET /file HTTP/1.1\r\nHost: a\r\n{SPANS}\r\n".encode() * 10)
+        site.settle()
+        assert open_fds() == before + 1
+        for _ in range(10):
+            assert len(peer.answer().body) > 290_000
+        assert open_fds() == before
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_curl_resumes_a_download(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
