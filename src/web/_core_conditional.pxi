@@ -12,7 +12,7 @@
 cimport cython
 from cpython.list cimport PyList_GET_SIZE
 
-from web.conditional import decide as _decide
+from web.conditional import decide as _decide, tag_as_known as _tag_as_known
 from web.ranges import content_range as _content_range, multipart_heads as _multipart_heads
 from web.vary import add_vary as _add_vary
 
@@ -76,6 +76,10 @@ cdef object judged(Request request, Response response):
             response._parts.whole = whole
         return response
     if decision.status == 304:
+        tag = fields.get("etag")
+        known = None if tag is None else _tag_as_known(request.headers.get_all("if-none-match"), tag)
+        if known != tag:
+            response = response.with_header("ETag", known)
         return _without_fields(response, _NOT_WITH_304).with_status(304)
     if decision.status != 200:
         return _make_fault(decision.status, decision.reason, _field_line("Content-Range", f"bytes */{size}")
