@@ -94,8 +94,7 @@ def test_nothing_is_no_coded_body() -> None:
 
 
 def items(req: web.Request) -> Iterator[bytes]:
-    for line in TEXT.splitlines(True):
-        yield line
+    yield from TEXT.splitlines(True)
 
 
 def site() -> web.App:
@@ -171,6 +170,13 @@ def test_an_async_streamed_reply(reading: str) -> None:
 )
 def test_a_streamed_reply_that_is_not_what_it_says(sent: bytes, words: str) -> None:
     resp = web.Response.bytes(sent, headers={"Content-Encoding": "gzip"})
-    with Client(web.App(web.GET("/", lambda req: resp))).stream("GET", "/") as reply:
-        with pytest.raises(ReplyError, match=words):
-            reply.read()
+    client = Client(web.App(web.GET("/", lambda req: resp)))
+    with client.stream("GET", "/") as reply, pytest.raises(ReplyError, match=words):
+        reply.read()
+
+
+def test_one_that_is_cut() -> None:
+    resp = web.Response.bytes(CODED["gzip"][:-1], headers={"Content-Encoding": "gzip"})
+    reply = Client(web.App(web.GET("/", lambda req: resp))).get("/")
+    with pytest.raises(ReplyError, match="before its coding did"):
+        _ = reply.content

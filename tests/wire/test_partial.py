@@ -162,6 +162,51 @@ def test_errors_makes_the_bodies(serve: Serve, kind: str, final: bool) -> None:
     assert source.ended.wait(10), "nobody closed the stream"
 
 
+class Closable:
+    """An iterator that nobody closes by the way: the test holds it."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return "item"
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+@pytest.mark.parametrize(("fields", "status"), [(f"If-None-Match: {TAG}\r\n", 304), ('If-Match: "v2"\r\n', 412)])
+def test_a_stream_that_is_not_sent_is_closed(serve: Serve, fields: str, status: int, blocking: bool) -> None:
+    made: list[Closable] = []
+
+    def handler(req: web.Request) -> web.Response:
+        made.append(Closable())
+        return web.Response.stream(made[-1]).with_etag("v1")
+
+    peer = serve(web.GET("/", handler, blocking=blocking)).connect()
+    assert peer.ask(fields=fields).status == status
+    eventually(lambda: made[0].closed == 1, "it is closed")
+
+
+def test_what_an_error_says_itself_counts(serve: Serve) -> None:
+    error = web.errors(lambda req, status, reason: web.Response.text("no", status=status, headers={"X-Own": "error"}))
+    resp = tagged().add_header("X-Own", "answer").add_header("X-Other", "answer")
+    answer = serve(web.GET("/", lambda req: resp), error).connect().ask(fields='If-Match: "v2"\r\n')
+    assert (answer["x-own"], answer["x-other"]) == ("error", "answer")
+
+
+def test_a_file_behind_a_link(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    peer = serve(web.GET("/", lambda req: web.Response.file(tmp_path / "link"))).connect()
+    assert peer.ask(fields=f"If-None-Match: {peer.ask()['etag']}\r\n").status == 304
+    assert peer.ask(fields="Range: bytes=1-2\r\n").body == b"on"
+
+
 def test_a_refusal_varies_by_what_the_answer_does_in_one_line(serve: Serve) -> None:
     resp = tagged().add_header("Vary", "Origin").add_header("Vary", "accept, Cookie")
     peer = serve(web.GET("/", lambda req: resp)).connect()
@@ -183,7 +228,7 @@ DIGESTS = {"Content-Digest": "sha-256=:a:", "Content-MD5": "b", "Repr-Digest": "
     ],
 )
 def test_digests_are_those_of_what_is_sent(serve: Serve, fields: str, status: int, left: list[str]) -> None:
-    """RFC 9530: Content-Digest is about the bytes of this answer, Repr-Digest about the whole that they are a part of."""
+    """RFC 9530: Content-Digest is about the bytes of this answer, Repr-Digest about what they are a part of."""
     resp = web.Response.text("hello", headers=DIGESTS).with_etag("v1")
     answer = serve(web.GET("/", lambda req: resp)).connect().ask(fields=fields)
     assert answer.status == status

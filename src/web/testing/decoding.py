@@ -1,7 +1,7 @@
-"""Content codings undone (RFC 9110 8.4) for replies: gzip and deflate; br and zstd where their libraries are installed.
+"""Content codings of replies undone (RFC 9110 8.4): gzip, deflate; br and zstd where their libraries are there.
 
-A Decoder belongs to one reply. What is coded in a way that is not known here is left as it was sent, and so is a part of
-a coded body (206), which cannot be decoded by itself.
+A Decoder belongs to one reply. What is coded in a way that is not known here is left as it was sent, and so is a part
+of a coded body (206), which cannot be decoded by itself.
 """
 
 from __future__ import annotations
