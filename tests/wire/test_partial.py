@@ -178,16 +178,33 @@ class Closable:
         self.closed += 1
 
 
-@pytest.mark.parametrize("blocking", [False, True])
+class ClosableLater(Closable):
+    __iter__ = None  # type: ignore[assignment]
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        return "item"
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("kind", ["loop", "thread", "task"])
 @pytest.mark.parametrize(("fields", "status"), [(f"If-None-Match: {TAG}\r\n", 304), ('If-Match: "v2"\r\n', 412)])
-def test_a_stream_that_is_not_sent_is_closed(serve: Serve, fields: str, status: int, blocking: bool) -> None:
+def test_a_stream_that_is_not_sent_is_closed(serve: Serve, fields: str, status: int, kind: str) -> None:
     made: list[Closable] = []
 
     def handler(req: web.Request) -> web.Response:
         made.append(Closable())
         return web.Response.stream(made[-1]).with_etag("v1")
 
-    peer = serve(web.GET("/", handler, blocking=blocking)).connect()
+    async def later(req: web.Request) -> web.Response:
+        made.append(ClosableLater())
+        return web.Response.stream(made[-1]).with_etag("v1")
+
+    peer = serve(web.GET("/", later if kind == "task" else handler, blocking=kind == "thread")).connect()
     assert peer.ask(fields=fields).status == status
     eventually(lambda: made[0].closed == 1, "it is closed")
 
