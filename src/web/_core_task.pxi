@@ -113,7 +113,8 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
         for hook in _after_hooks(dispatcher, request, endpoint):
             try:
                 if hook.call is answer_conditions:
-                    response = await _conditions(dispatcher, pending, response)
+                    if request.parsed.seen & HTTP1_SAID_CONDITION:
+                        response = await _conditions(dispatcher, pending, response)
                     continue
                 result = hook.call(request, request.get_params(), response)
                 if hook.is_async:
@@ -129,7 +130,8 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
                     raise
                 outcome = dispatcher._failure(request, error, f"after hook {hook.label}, handling")
                 response = outcome if type(outcome) is Response else await _form(dispatcher, pending, outcome)
-        response = await _conditions(dispatcher, pending, response)
+        if request.parsed.seen & HTTP1_SAID_CONDITION:
+            response = await _conditions(dispatcher, pending, response)
         if response._producer is None:
             pending.finish(response, None)
             if producer is not None:    # a hook, or a condition, put another answer into its place
@@ -174,11 +176,8 @@ async def _form(Dispatcher dispatcher not None, Pending pending not None, Fault 
 
 
 async def _conditions(Dispatcher dispatcher not None, Pending pending not None, Response response not None):
-    """answer_conditions, with a function of errors() that may be async."""
-    cdef Request request = pending.request
-    if not request.parsed.seen & HTTP1_SAID_CONDITION:
-        return response
-    outcome = judged(request, response)
+    """``conditional``, with a function of errors() that may be async."""
+    outcome = judged(pending.request, response)
     return outcome if type(outcome) is Response else refusal(await _form(dispatcher, pending, outcome), response)
 
 
