@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import web
 from tests.asking import made
-from web.conditional import GO_ON, decide, entity_tags, is_entity_tag
+from web.conditional import GO_ON, decide, entity_tags, is_entity_tag, tag_as_known
 from web.dates import http_date
 
 WHEN = 1_600_000_000
@@ -84,6 +84,18 @@ def test_a_date_of_just_now_is_no_strong_validator() -> None:
 def test_a_tag_that_is_none_is_none() -> None:
     assert decide("GET", lambda name: ["abc"] if name == "if-none-match" else [], "abc", None, 3) is GO_ON
     assert decide("GET", lambda name: ["*"] if name == "if-none-match" else [], "abc", None, 3) is GO_ON
+
+
+@pytest.mark.parametrize(
+    ("known", "tag", "said"),
+    [
+        (['W/"a"'], '"a"', 'W/"a"'), (['"b"', '"c", W/"a"'], '"a"', 'W/"a"'), (['"a"'], '"a"', '"a"'),
+        (['W/"a", "a"'], '"a"', '"a"'), (['W/"a b"'], '"a"', '"a"'), (["*"], '"a"', '"a"'), ([], '"a"', '"a"'),
+        (['W/"a"'], 'W/"a"', 'W/"a"'), (['"a"'], 'W/"a"', 'W/"a"'),
+    ],
+)  # fmt: skip
+def test_the_tag_that_a_304_says(known: list[str], tag: str, said: str) -> None:
+    assert tag_as_known(known, tag) == said
 
 
 # -- req.precondition ------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 import web
 from tests.asking import ask
-from web.cors import add_vary
 
 APP = "https://app.example"
 PREFLIGHT = f"Origin: {APP}\nAccess-Control-Request-Method: PUT\nAccess-Control-Request-Headers: x-own"
@@ -167,19 +166,6 @@ def test_the_error_of_a_later_hook_can_be_read() -> None:
 
     answer = ask(site(web.after(fails)), fields=f"Origin: {APP}")
     assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (503, APP)
-
-
-@pytest.mark.parametrize(
-    ("there", "then"),
-    [
-        ([], "Origin"), (["Cookie"], "Cookie, Origin"), (["Cookie", "Accept"], "Cookie, Accept, Origin"), (["*"], "*"),
-        (["origin"], "origin"), (["Accept ,ORIGIN"], "Accept ,ORIGIN"), (["X-Origin"], "X-Origin, Origin"),
-    ],
-)  # fmt: skip
-def test_vary(there: list[str], then: str) -> None:
-    answer = add_vary(web.Response.text("x", headers=[("Vary", one) for one in there]), "Origin")
-    assert answer.headers.get_all("vary") == [then]
-    assert add_vary(answer, "Origin") == answer
 
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="\x7f"), min_size=1))

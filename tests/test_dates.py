@@ -69,7 +69,16 @@ def test_datetimes_of_any_zone() -> None:
     assert http_date(when) == "Sun, 06 Nov 1994 08:49:37 GMT"
 
 
-@pytest.mark.parametrize("when", [datetime(1994, 11, 6), 253402300800, -62135596801])  # noqa: DTZ001 - that is the test
+@pytest.mark.parametrize(
+    "when",
+    [
+        datetime(1994, 11, 6),  # noqa: DTZ001 - that is the test
+        253402300800,
+        -62135596801,
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1))),
+        datetime(9999, 12, 31, 23, 30, tzinfo=timezone(timedelta(hours=-1))),
+    ],
+)
 def test_what_is_no_time(when: datetime | int) -> None:
     with pytest.raises(ValueError, match="time"):
         seconds(when)

@@ -238,6 +238,17 @@ def test_a_kept_response_can_be_changed(folder: Path) -> None:
             assert one.ask(f"/a.txt?status={status}") == plain.ask(f"/a.txt?status={status}")
 
 
+def test_the_validators_of_a_hook_stand_alone(folder: Path) -> None:
+    def change(req: web.Request, params: object, resp: Response) -> Response:
+        return resp.with_header("etag", '"own"').add_header("Last-Modified", "Sun, 13 Sep 2020 12:26:40 GMT")
+
+    with site(keeping(folder), web.after(change)) as one, site(keeping(folder, NEVER), web.after(change)) as plain:
+        for _ in range(2):
+            answer = one.ask("/a.txt")
+            assert answer == plain.ask("/a.txt")
+            assert (answer.lower().count(b"etag: "), answer.count(b"Last-Modified: ")) == (1, 1)
+
+
 # ---- changes ----
 
 

@@ -103,6 +103,14 @@ def test_content_range() -> None:
     assert content_range(Span(0, 499), 1234) == "bytes 0-499/1234"
 
 
+def test_parts_begin_with_the_boundary() -> None:
+    kind, heads, tail = multipart_heads([Span(0, 0), Span(2, 2)], 9, "a/b")
+    boundary = b"--" + kind.partition("boundary=")[2].encode()
+    fields = b"\r\nContent-Type: a/b\r\nContent-Range: bytes %s/9\r\n\r\n"
+    assert heads == [boundary + fields % b"0-0", b"\r\n" + boundary + fields % b"2-2"]
+    assert tail == b"\r\n" + boundary + b"--\r\n"
+
+
 def test_boundaries_are_not_to_be_guessed() -> None:
     first, second = (multipart_heads([Span(0, 0), Span(2, 2)], 9, None)[0] for _ in range(2))
     assert first != second

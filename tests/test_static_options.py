@@ -282,6 +282,14 @@ def test_a_folder_without_end_is_cut() -> None:
     assert "Only" not in listing_page("/", ((str(i), 1) for i in range(MOST)), top=True)
 
 
+def test_no_more_names_are_read_than_that(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are not served cost time as well."""
+    for number in range(20):
+        (folder / f"assets/{number}").touch()
+    monkeypatch.setattr("web.folders.NAMES_MOST", 5)
+    assert len(Links(Asking(folder, listing=True)("/assets/").body).found) == 1 + 5
+
+
 def test_the_title_is_escaped() -> None:
     assert "<b>" not in listing_page("/<b>/", [], top=True)
 

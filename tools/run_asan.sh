@@ -18,8 +18,8 @@ export LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS PYTHONMALLOC PYTHONPATH
 if [ $# = 0 ]; then
     for name in access_log conditional content_codings cookies cors csrf dates docs errors_form example_todo examples \
         hook_checks negotiation ranges rate_limit redirect request_id security_headers sessions signing static_options \
-        testing testing_async testing_cookies testing_exchange testing_multipart testing_parser testing_requests \
-        time_limit typed_json types url_for; do
+        testing testing_async testing_cookies testing_decoding testing_exchange testing_multipart testing_parser testing_requests \
+        time_limit typed_json types url_for vary; do
         set -- "$@" "--ignore=tests/test_$name.py"
     done
 fi

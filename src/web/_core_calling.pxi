@@ -70,7 +70,7 @@ cdef inline int exchange_call_all(Loop loop, Connection c) except -1:
         answered += 1
         if http.stream != STREAM_HEAD or http.writing == WRITE_LAST or http.in_at == http.in_end \
                 or answered == PIPELINE_BUDGET or output_held(&http.out) > loop.limits.out_buffer \
-                or output_ends_in_file(&http.out):
+                or output_has_file(&http.out):
             return 1
         if exchange_parse(loop, c) == WEB_FAILED:
             return 1

@@ -12,14 +12,17 @@
 cimport cython
 from cpython.list cimport PyList_GET_SIZE
 
-from web.conditional import decide as _decide
+from web.conditional import decide as _decide, tag_as_known as _tag_as_known
 from web.ranges import content_range as _content_range, multipart_heads as _multipart_heads
+from web.vary import add_vary as _add_vary
 
 # Fields about content that is not sent. An error that kept Cache-Control would be kept by caches as the file would.
-cdef frozenset _NOT_WITH_304 = frozenset({"content-type", "content-encoding", "content-language"})
-cdef frozenset _NOT_WITH_ERRORS = frozenset({
-    "accept-ranges", "cache-control", "content-disposition", "content-encoding", "content-language",
-    "content-location", "content-type", "etag", "expires", "last-modified"})
+# Digests of the content (RFC 9530 2, RFC 1864) are those of all of it; Repr-Digest stays right for a part (RFC 9530 3).
+cdef frozenset _NOT_WITH_206 = frozenset({"content-digest", "content-md5"})
+cdef frozenset _NOT_WITH_304 = _NOT_WITH_206 | {"content-type", "content-encoding", "content-language"}
+cdef frozenset _NOT_WITH_ERRORS = _NOT_WITH_304 | {
+    "accept-ranges", "cache-control", "content-disposition", "content-location", "digest", "etag", "expires",
+    "last-modified", "repr-digest"}
 
 cdef enum:
     YOUNG_FILE = 2000000000     # ns: until then it may change again within one tick of its file system's clock
@@ -38,7 +41,15 @@ cdef class _FileParts:
 
 
 cdef Response conditional(Dispatcher dispatcher, Request request, Response response):
-    """What is sent instead of a Response, or itself. What web.conditional raises goes through: nothing of it should."""
+    """What is sent instead of a Response, or itself."""
+    outcome = judged(request, response)
+    if type(outcome) is Response:
+        return <Response>outcome
+    return refusal(dispatcher._settle(request, request.endpoint, outcome), response)
+
+
+cdef object judged(Request request, Response response):
+    """A Response, or a Fault: 412 or 416. What web.conditional raises goes through: nothing of it should."""
     cdef web_file_mark mark
     cdef Response whole = response
     cdef object size = None
@@ -65,9 +76,14 @@ cdef Response conditional(Dispatcher dispatcher, Request request, Response respo
             response._parts.whole = whole
         return response
     if decision.status == 304:
+        tag = fields.get("etag")
+        known = None if tag is None else _tag_as_known(request.headers.get_all("if-none-match"), tag)
+        if known != tag:
+            response = response.with_header("ETag", known)
         return _without_fields(response, _NOT_WITH_304).with_status(304)
     if decision.status != 200:
-        return _refusal(dispatcher, request, response, decision, size)
+        return _make_fault(decision.status, decision.reason, _field_line("Content-Range", f"bytes */{size}")
+                           if decision.status == 416 else _NO_LINES)
     return whole
 
 
@@ -83,6 +99,7 @@ cdef Response _with_spans(Response response, tuple spans, int64_t size, const we
     cdef Response partial
     cdef _FileParts parts = _FileParts.__new__(_FileParts)
     parts.tail = _NO_LINES
+    response = _without_fields(response, _NOT_WITH_206)
     if len(spans) == 1:
         partial = response.with_lines(_field_line("Content-Range", _content_range(spans[0], size)))
     else:
@@ -124,17 +141,14 @@ cdef Response _without_fields(Response response, frozenset names):
     return copy
 
 
-cdef Response _refusal(Dispatcher dispatcher, Request request, Response response, decision, size):
-    """412 (15.5.13) or 416 (15.5.17): the body of an error, with what after hooks gave to the answer."""
-    cdef bytes lines = _NO_LINES
-    cdef Response made
-    if decision.status == 416:
-        lines = _field_line("Content-Range", f"bytes */{size}")
-    made = dispatcher._settle(request, request.endpoint, _make_fault(decision.status, decision.reason, lines))
+cdef Response refusal(Response made, Response response):
+    """412 (15.5.13) or 416 (15.5.17): an error that was made for it, with what after hooks gave to the answer."""
     there = made.headers
     for name, value in response.headers.items():
         lower = name.lower()
-        if lower == "vary" or lower not in _NOT_WITH_ERRORS and lower not in there:
+        if lower == "vary":
+            made = _add_vary(made, value)
+        elif lower not in _NOT_WITH_ERRORS and lower not in there:
             made = made.with_lines(_field_line(name, value))
     close_producer(response._producer)
     return made

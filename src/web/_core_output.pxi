@@ -177,9 +177,14 @@ cdef size_t output_held(const Output* out) noexcept nogil:
     return total
 
 
-cdef bint output_ends_in_file(const Output* out) noexcept nogil:
-    """Predicate: a file was appended last. A connection keeps one file open, however many requests it pipelines."""
-    return out.last != NULL and out.last.file >= 0
+cdef bint output_has_file(const Output* out) noexcept nogil:
+    """Predicate: a file waits to be sent. A connection keeps one file open, however many requests it pipelines."""
+    cdef const Segment* segment = out.first
+    while segment != NULL:
+        if segment.file >= 0:
+            return True
+        segment = segment.next
+    return False
 
 
 cdef Py_ssize_t output_send(Loop loop, Connection c, Output* out, uint64_t* moved) noexcept nogil:

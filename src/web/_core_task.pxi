@@ -112,6 +112,10 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
         producer = response._producer
         for hook in _after_hooks(dispatcher, request, endpoint):
             try:
+                if hook.call is answer_conditions:
+                    if request.parsed.seen & HTTP1_SAID_CONDITION:
+                        response = await _conditions(dispatcher, pending, response)
+                    continue
                 result = hook.call(request, request.get_params(), response)
                 if hook.is_async:
                     result = await result
@@ -126,7 +130,8 @@ async def run_task(Dispatcher dispatcher not None, Pending pending not None):
                     raise
                 outcome = dispatcher._failure(request, error, f"after hook {hook.label}, handling")
                 response = outcome if type(outcome) is Response else await _form(dispatcher, pending, outcome)
-        response = answer_conditions(request, None, response)
+        if request.parsed.seen & HTTP1_SAID_CONDITION:
+            response = await _conditions(dispatcher, pending, response)
         if response._producer is None:
             pending.finish(response, None)
             if producer is not None:    # a hook, or a condition, put another answer into its place
@@ -169,6 +174,12 @@ async def _form(Dispatcher dispatcher not None, Pending pending not None, Fault 
         if _is_left(pending, error):
             raise
         return dispatcher._unformed(pending.request, errors, fault, error)
+
+
+async def _conditions(Dispatcher dispatcher not None, Pending pending not None, Response response not None):
+    """``conditional``, with a function of errors() that may be async."""
+    outcome = judged(pending.request, response)
+    return outcome if type(outcome) is Response else refusal(await _form(dispatcher, pending, outcome), response)
 
 
 cdef bint _is_left(Pending pending, object error) noexcept:

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from web._core import Request, Response
+from web.conditional import tag_as_known
 from web.content_codings import LEVELS, Coding, make_coding
-from web.cors import add_vary
 from web.errors import RouteError
 from web.headers import Headers
 from web.hook_checks import check_whole, listed
 from web.negotiation import IDENTITY, accepted
 from web.routing import After
+from web.vary import add_vary
 
 __all__ = ["TYPES", "compress"]
 
@@ -163,15 +164,11 @@ def _labelled(resp: Response, there: Headers, name: str) -> Response:
 
 
 def _revalidated(req: Request, resp: Response) -> Response:
-    """A 304 by a strong ETag for a client that has the coded answer: it gets the weak one that it knows, since a cache
-    updates nothing by a strong tag that it has not stored (RFC 9111 4.3.4), and the Vary of its 200."""
+    """A 304 by a strong ETag for a client that has the coded answer: it gets the tag that it knows, and the Vary of its
+    200."""
     tag = resp.headers.get("etag")
-    if tag is None or tag.startswith("W/"):
-        return resp
-    known = _joined(req.headers, "if-none-match") or ""
-    if f"W/{tag}" not in known or tag in known.replace(f"W/{tag}", ""):
-        return resp
-    return add_vary(resp.with_header("ETag", f"W/{tag}"), "Accept-Encoding")
+    known = None if tag is None else tag_as_known(req.headers.get_all("if-none-match"), tag)
+    return resp if known is None or known == tag else add_vary(resp.with_header("ETag", known), "Accept-Encoding")
 
 
 def _joined(fields: Headers, name: str) -> str | None:

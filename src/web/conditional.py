@@ -12,7 +12,7 @@ from typing import NamedTuple
 from web.dates import parse_http_date
 from web.ranges import Span, select
 
-__all__ = ["GO_ON", "Decision", "decide", "entity_tags", "is_entity_tag", "precondition"]
+__all__ = ["GO_ON", "Decision", "decide", "entity_tags", "is_entity_tag", "precondition", "tag_as_known"]
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS = re.compile(rf"(?:[ \t,]*({_TAG})[ \t]*(?=,|$))")
@@ -47,6 +47,14 @@ def entity_tags(values: list[str]) -> list[str]:
         found.append(one[1])
         at = one.end()
     return found
+
+
+def tag_as_known(values: list[str], etag: str) -> str:
+    """The tag that a 304 says. ``values``: of If-None-Match. Who has only the weak form of a strong tag, since the file
+    was young or the body coded, gets that one: a cache updates nothing by a strong tag that it has not stored (RFC 9111
+    4.3.4)."""
+    known = entity_tags(values)
+    return f"W/{etag}" if etag not in known and f"W/{etag}" in known else etag
 
 
 def precondition(method: str, fields: Fields, etag: str | None, modified: int | None) -> Decision:

@@ -19,8 +19,9 @@ from web._core import Request, Response
 from web.errors import RouteError
 from web.hook_checks import ORIGIN, ask, check_function, check_names, check_origin, check_switch, check_whole, listed
 from web.routing import After, Before, Bundle
+from web.vary import add_vary
 
-__all__ = ["add_vary", "cors"]
+__all__ = ["cors"]
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _ALLOW_ORIGIN = "Access-Control-Allow-Origin"
@@ -140,12 +141,3 @@ def is_preflight(req: Request) -> bool:
         and req.header("access-control-request-method") is not None
         and req.header("origin") is not None
     )
-
-
-def add_vary(resp: Response, name: str) -> Response:
-    """The answer with ``name`` in Vary (RFC 9110 12.5.5), once, in one field line: not all caches read a second one."""
-    value = ", ".join(resp.headers.get_all("vary"))
-    names = {one.strip().lower() for one in value.split(",")}
-    if "*" in names or name.lower() in names:
-        return resp
-    return resp.with_header("Vary", f"{value}, {name}" if value else name)

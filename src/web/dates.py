@@ -61,7 +61,10 @@ def seconds(when: datetime | int) -> int:
     if isinstance(when, datetime):
         if when.tzinfo is None:
             raise ValueError(f"{when!r} has no time zone; use datetime.now(UTC) or when.replace(tzinfo=...)")
-        return timegm(when.astimezone(UTC).timetuple())
+        try:
+            return timegm(when.astimezone(UTC).timetuple())
+        except OverflowError:  # in UTC it is in the year 0 or 10000
+            raise ValueError(f"{when!r}: not a time of the years 1 to 9999 in UTC") from None
     if not -62135596800 <= when <= 253402300799:
         raise ValueError(f"{when!r}: not a time of the years 1 to 9999, in seconds since 1970")
     return int(when)

@@ -16,10 +16,12 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-__all__ = ["FOLDER", "Folder", "joined"]
+__all__ = ["FOLDER", "NAMES_MOST", "Folder", "joined"]
 
 FOLDER = -1  # where a file has its size
+NAMES_MOST = 10_000  # that are read of a folder: one without end must not hold the loop, whatever is served of it
 _SHOWN_DOT_NAMES = (".well-known",)
 
 
@@ -58,10 +60,11 @@ class Folder:
         return (path, about.st_size) if stat.S_ISREG(about.st_mode) else None
 
     def entries(self, folder: str) -> Iterator[tuple[str, int]]:
-        """(name, size or FOLDER) of all that is served of a folder to which ``find`` led, in no order."""
+        """(name, size or FOLDER) of what is served of a folder to which ``find`` led, in no order; of the first
+        NAMES_MOST names in it."""
         depth = 0 if folder == self.root else 1
         with os.scandir(folder) as found:
-            for entry in found:
+            for entry in islice(found, NAMES_MOST):
                 if _is_served(os.fsencode(entry.name), depth):
                     there = self.step(folder, entry.name)
                     if there is not None:

@@ -10,7 +10,7 @@ from web.folders import FOLDER
 
 __all__ = ["MOST", "listing_page"]
 
-MOST = 10_000  # entries that are read: a folder without end must not hold the loop
+MOST = 1_000  # entries that are shown: each costs a look at it, on the loop
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>

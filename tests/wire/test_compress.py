@@ -4,13 +4,17 @@ coded stream ends, fails and is closed as any other."""
 from __future__ import annotations
 
 import asyncio
+import gzip
 import http.client
+import os
+import random
 import shutil
 import subprocess
 import threading
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +25,7 @@ from tests.test_content_codings import Decoder
 from tests.wire.clients import HANG, Peer, eventually, request
 from tests.wire.sites import Serve, Site
 from tests.wire.test_streams import LARGE, WAYS, Way, chunks, looks_whole
+from web.content_codings import make_coding
 
 TEXT = "".join(f"{number} bottles of beer on the wall\n" for number in range(2000))
 OK = web.GET("/ok", lambda req: "ok")
@@ -94,20 +99,52 @@ def test_one_connection_with_and_without(serve: Serve) -> None:
         assert peer.ask("/ok", fields=accepts).body == b"ok"
 
 
+def curl(site: Site) -> list[str]:
+    trust = [] if site.certificate is None else ["--cacert", site.certificate.cert]
+    return ["curl", "-sS", "-4", "--noproxy", "*", "--max-time", str(HANG), *trust]
+
+
+def run(command: list[str], site: Site, path: str) -> subprocess.CompletedProcess[bytes]:
+    url = site.server.url.replace("127.0.0.1", "localhost")
+    return subprocess.run([*command, url + path], capture_output=True, check=True, env=foreign_environment())
+
+
 @needs_curl
 @pytest.mark.parametrize("codings", [("gzip",), ("br", "gzip"), ("zstd", "gzip")])
 def test_curl_decodes_it(serve: Serve, codings: tuple[str, ...]) -> None:
     forms = [way.get(f"/{number}", lambda: iter(TEXT.splitlines(True))) for number, way in enumerate(WAYS.values())]
     site = serve(web.compress(codings), *WHOLE, *forms)
-    trust = [] if site.certificate is None else ["--cacert", site.certificate.cert]
-    command = ["curl", "-sS", "-4", "--noproxy", "*", "--max-time", str(HANG), *trust, "--compressed"]
-    url = site.server.url.replace("127.0.0.1", "localhost")
+    command = [*curl(site), "--compressed", "-D", "/dev/stderr"]
     for path in ("/plain", "/thread", "/async", *(f"/{number}" for number in range(len(forms)))):
-        done = subprocess.run(
-            [*command, "-D", "/dev/stderr", url + path], capture_output=True, check=True, env=foreign_environment()
-        )
+        done = run(command, site, path)
         assert done.stdout == TEXT.encode()
         assert b"\r\nContent-Encoding: " in done.stderr
+
+
+@needs_curl
+@pytest.mark.parametrize("size", [1, 100], ids=["kept", "opened"])
+@pytest.mark.parametrize("extension", [".gz", ".br", ""])
+def test_curl_decodes_precompressed_files(serve: Serve, tmp_path: Path, extension: str, size: int) -> None:
+    """One that fits into the memory of the folder, and one that does not."""
+    content = random.Random(1).randbytes(4000 * size)
+    coded = {".gz": gzip.compress(content), ".br": make_coding("x", "br", 5).compress(content), "": content}[extension]
+    (tmp_path / "file.js").write_bytes(content)
+    (tmp_path / f"file.js{extension}").write_bytes(coded)
+    long_ago = 1_600_000_000
+    for path in tmp_path.iterdir():
+        os.utime(path, (long_ago, long_ago))
+    site = serve(web.static(tmp_path, precompressed=True))
+    command = curl(site)
+    for _ in range(2):
+        done = run([*command, "--compressed", "-D", "/dev/stderr"], site, "/file.js")
+        assert done.stdout == content
+        coding = {".gz": b"gzip", ".br": b"br", "": None}[extension]
+        assert (b"\r\nContent-Encoding: " in done.stderr) == (coding is not None)
+        assert coding is None or b"\r\nContent-Encoding: %b\r\n" % coding in done.stderr
+        assert b"\r\nContent-Length: %d\r\n" % len(coded) in done.stderr
+        assert run(command, site, "/file.js").stdout == content, "who takes no coding gets the file itself"
+        part = run([*command, "-r", "100-299"], site, "/file.js")
+        assert part.stdout == content[100:300]
 
 
 # -- streams -----------------------------------------------------------------------------------------------------------

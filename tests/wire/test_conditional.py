@@ -97,6 +97,7 @@ ROWS = [
     Row("`Range: bytes=0-4`, `If-Range: TAG`, the tag is weak", 200, weak=True),
     Row("`Range: bytes=0-4`, `If-Range: SAME`", 206, ("0-4",)),
     Row("`Range: bytes=0-4`, `If-Range: AFTER`", 200),
+    Row("`Range: bytes=0-4`, `If-Range: TAG`, `If-Range: TAG`", 200),
     Row("`Range: bytes=16000-`, `If-Range: TAG`", 416),
     Row("`If-Range: TAG`", 200),
     Row("`Range: bytes=0-4`, `If-None-Match: TAG`", 304),
@@ -174,7 +175,7 @@ def test_rows(site: Site, row: Row) -> None:
         elif row.status == 206:
             check_parts(answer, row, whole)
         elif row.status == 304:
-            check_not_modified(answer, whole)
+            check_not_modified(answer, row, whole)
         else:
             check_refusal(answer, row)
 
@@ -191,8 +192,10 @@ def check_parts(answer: Answer, row: Row, whole: Answer) -> None:
     )
 
 
-def check_not_modified(answer: Answer, whole: Answer) -> None:
+def check_not_modified(answer: Answer, row: Row, whole: Answer) -> None:
     fields = named(whole)
+    if "WEAK" in row.asked:  # a cache that has this one updates nothing by another (RFC 9111 4.3.4)
+        fields["etag"] = f"W/{fields['etag']}"
     del fields["content-length"], fields["content-type"]
     assert named(answer) == fields
     assert answer.body == b""

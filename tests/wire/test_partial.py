@@ -133,6 +133,125 @@ def test_hooks_keep_their_fields_and_content_its_own(serve: Serve) -> None:
     assert unchanged["content-language"] is None
 
 
+@pytest.mark.parametrize("kind", ["plain", "async"])
+@pytest.mark.parametrize("final", [False, True], ids=["by the server", "as a hook"])
+def test_errors_makes_the_bodies(serve: Serve, kind: str, final: bool) -> None:
+    def error(req: web.Request, status: int, reason: str) -> dict[str, Any]:
+        return {"status": status}
+
+    async def error_later(req: web.Request, status: int, reason: str) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return {"status": status}
+
+    forms: list[web.app.Form] = [web.routing.After(lambda req, params, resp: resp, final=True)] if final else []
+    own = web.errors(error if kind == "plain" else error_later)
+    source = Source()
+    site = serve(
+        web.GET("/", lambda req: tagged()),
+        web.GET("/later", tagged_later),
+        web.GET("/stream", lambda req: web.Response.stream(source.plain()).with_etag("v1")),
+        own,
+        *forms,
+    )
+    peer = site.connect()
+    for path in ("/", "/later"):
+        assert peer.ask(path, fields='If-Match: "v2"\r\n').body == b'{"status":412}'
+        refused = peer.ask(path, fields="Range: bytes=9-\r\n")
+        assert (refused.status, refused.body, refused["content-range"]) == (416, b'{"status":416}', "bytes */5")
+    assert peer.ask("/stream", fields='If-Match: "v2"\r\n').body == b'{"status":412}'
+    assert source.ended.wait(10), "nobody closed the stream"
+
+
+class Closable:
+    """An iterator that nobody closes by the way: the test holds it."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return "item"
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class ClosableLater(Closable):
+    __iter__ = None  # type: ignore[assignment]
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        return "item"
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("kind", ["loop", "thread", "task"])
+@pytest.mark.parametrize(("fields", "status"), [(f"If-None-Match: {TAG}\r\n", 304), ('If-Match: "v2"\r\n', 412)])
+def test_a_stream_that_is_not_sent_is_closed(serve: Serve, fields: str, status: int, kind: str) -> None:
+    made: list[Closable] = []
+
+    def handler(req: web.Request) -> web.Response:
+        made.append(Closable())
+        return web.Response.stream(made[-1]).with_etag("v1")
+
+    async def later(req: web.Request) -> web.Response:
+        made.append(ClosableLater())
+        return web.Response.stream(made[-1]).with_etag("v1")
+
+    peer = serve(web.GET("/", later if kind == "task" else handler, blocking=kind == "thread")).connect()
+    assert peer.ask(fields=fields).status == status
+    eventually(lambda: made[0].closed == 1, "it is closed")
+
+
+def test_what_an_error_says_itself_counts(serve: Serve) -> None:
+    error = web.errors(lambda req, status, reason: web.Response.text("no", status=status, headers={"X-Own": "error"}))
+    resp = tagged().add_header("X-Own", "answer").add_header("X-Other", "answer")
+    answer = serve(web.GET("/", lambda req: resp), error).connect().ask(fields='If-Match: "v2"\r\n')
+    assert (answer["x-own"], answer["x-other"]) == ("error", "answer")
+
+
+def test_a_file_behind_a_link(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    peer = serve(web.GET("/", lambda req: web.Response.file(tmp_path / "link"))).connect()
+    assert peer.ask(fields=f"If-None-Match: {peer.ask()['etag']}\r\n").status == 304
+    assert peer.ask(fields="Range: bytes=1-2\r\n").body == b"on"
+
+
+def test_a_refusal_varies_by_what_the_answer_does_in_one_line(serve: Serve) -> None:
+    resp = tagged().add_header("Vary", "Origin").add_header("Vary", "accept, Cookie")
+    peer = serve(web.GET("/", lambda req: resp)).connect()
+    assert peer.ask(fields='If-Match: "v2"\r\n')["vary"] == "Accept, Origin, Cookie"
+
+
+DIGESTS = {"Content-Digest": "sha-256=:a:", "Content-MD5": "b", "Repr-Digest": "sha-256=:c:", "Digest": "sha-256=d"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "left"),
+    [
+        ("", 200, ["content-digest", "content-md5", "digest", "repr-digest"]),
+        ("Range: bytes=0-1\r\n", 206, ["digest", "repr-digest"]),
+        ("Range: bytes=0-1,3-4\r\n", 206, ["digest", "repr-digest"]),
+        (f"If-None-Match: {TAG}\r\n", 304, ["digest", "repr-digest"]),
+        ('If-Match: "v2"\r\n', 412, []),
+        ("Range: bytes=9-\r\n", 416, []),
+    ],
+)
+def test_digests_are_those_of_what_is_sent(serve: Serve, fields: str, status: int, left: list[str]) -> None:
+    """RFC 9530: Content-Digest is about the bytes of this answer, Repr-Digest about what they are a part of."""
+    resp = web.Response.text("hello", headers=DIGESTS).with_etag("v1")
+    answer = serve(web.GET("/", lambda req: resp)).connect().ask(fields=fields)
+    assert answer.status == status
+    assert sorted(name.lower() for name, _ in answer.headers if name in DIGESTS) == left
+
+
 def test_only_get_and_head_of_what_is_there(serve: Serve) -> None:
     site = serve(
         web.POST("/", lambda req: tagged()),
@@ -287,6 +406,20 @@ def test_a_client_that_leaves_amid_the_parts(serve: Serve, tmp_path: Path, read:
     peer.reset()
     eventually(lambda: open_fds() <= before, "its file is closed")
     assert site.connect().ask("/file", fields="Range: bytes=0-0\r\n").status == 206
+
+
+def test_pipelined_parts_keep_one_file_open(embed: Embed, tmp_path: Path) -> None:
+    """The end of the parts stands behind the file; it is open all the while."""
+    (tmp_path / "file").write_bytes(BODY * 20)
+    site = embed(web.static(tmp_path))
+    with site.connect() as peer:
+        before = open_fds()
+        peer.send(f"GET /file HTTP/1.1\r\nHost: a\r\n{SPANS}\r\n".encode() * 10)
+        site.settle()
+        assert open_fds() == before + 1
+        for _ in range(10):
+            assert len(peer.answer().body) > 290_000
+        assert open_fds() == before
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")

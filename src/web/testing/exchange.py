@@ -110,8 +110,7 @@ class Exchange:
         """All of it."""
         while not self.parser.finished:
             yield from self._receive()
-        content = bytes(self._content)
-        return Reply(**self.facts(), content=content)
+        return Reply(**self.facts(), raw=bytes(self._content))
 
     def facts(self) -> dict[str, Any]:
         """What replies of every kind are made of."""

@@ -7,9 +7,11 @@ import json as _json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from web.headers import Headers
+from web.testing.decoding import Decoder
 from web.testing.errors import StatusError
 
 __all__ = ["AsyncStreamedReply", "Reply", "StreamedReply"]
@@ -70,9 +72,17 @@ class _Head:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reply(_Head):
     """An answer. ``url``: of the request that it answers; ``cookies``: what it set; ``history``: the redirects that led
-    to it; ``content``: bytes, as they were sent (a content coding is not undone)."""
+    to it; ``raw``: the bytes of its content as they were sent."""
 
-    content: bytes
+    raw: bytes = field(repr=False)
+
+    @cached_property
+    def content(self) -> bytes:
+        """bytes, whose content coding is undone (web.testing.decoding). ReplyError where they are not so coded."""
+        decoder = Decoder(self.status_code, self.headers)
+        content = decoder.decode(self.raw)
+        decoder.finish()
+        return content
 
     @property
     def text(self) -> str:
@@ -91,7 +101,7 @@ class Reply(_Head):
         raise self._status_error(f": {text[:200]}" if text else "")
 
     def __repr__(self) -> str:
-        return f"<Reply {self.status_code} {self.reason_phrase}, {len(self.content)} bytes>"
+        return f"<Reply {self.status_code} {self.reason_phrase}, {len(self.raw)} bytes>"
 
 
 class LineSplitter:
@@ -117,15 +127,23 @@ class StreamedReply(_Head):
 
     _next: Callable[[], bytes] = field(repr=False)
 
-    def iter_bytes(self) -> Iterator[bytes]:
-        """The content in the pieces in which it comes."""
+    def iter_raw(self) -> Iterator[bytes]:
+        """The content as it is sent, in the pieces in which it comes."""
         while piece := self._next():
             yield piece
+
+    def iter_bytes(self) -> Iterator[bytes]:
+        """The content in the pieces in which it comes; a content coding is undone."""
+        decoder = Decoder(self.status_code, self.headers)
+        for sent in self.iter_raw():
+            if piece := decoder.decode(sent):
+                yield piece
+        decoder.finish()
 
     def iter_lines(self) -> Iterator[str]:
         """The content as lines of text, without their ends."""
         splitter = LineSplitter(self.charset)
-        while piece := self._next():
+        for piece in self.iter_bytes():
             yield from splitter.feed(piece)
         yield from splitter.feed(b"")
 
@@ -146,15 +164,23 @@ class AsyncStreamedReply(_Head):
 
     _next: Callable[[], Awaitable[bytes]] = field(repr=False)
 
-    async def aiter_bytes(self) -> AsyncIterator[bytes]:
-        """The content in the pieces in which it comes."""
+    async def aiter_raw(self) -> AsyncIterator[bytes]:
+        """The content as it is sent, in the pieces in which it comes."""
         while piece := await self._next():
             yield piece
+
+    async def aiter_bytes(self) -> AsyncIterator[bytes]:
+        """The content in the pieces in which it comes; a content coding is undone."""
+        decoder = Decoder(self.status_code, self.headers)
+        async for sent in self.aiter_raw():
+            if piece := decoder.decode(sent):
+                yield piece
+        decoder.finish()
 
     async def aiter_lines(self) -> AsyncIterator[str]:
         """The content as lines of text, without their ends."""
         splitter = LineSplitter(self.charset)
-        while piece := await self._next():
+        async for piece in self.aiter_bytes():
             for line in splitter.feed(piece):
                 yield line
         for line in splitter.feed(b""):
