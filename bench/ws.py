@@ -4,8 +4,8 @@
 
 Echo: 64 connections, messages of 125 bytes (one in flight on each connection, and 16) and of 64 KiB. Broadcast: one
 message of 125 bytes to all subscribers of a topic, again when all have it. Text, no compression. The servers run on one
-core, the load (bench/reference/ws_client.c) on another, in turns. What counts is the server's CPU time for a message that
-arrived; a figure is the median of the rounds. Exit status 1 where ours is behind one of the others.
+core, the load (bench/reference/ws_client.c) on another, in turns. What counts is the server's CPU time for a message
+that arrived; a figure is the median of the rounds. Exit status 1 where ours is behind one of the others.
 """
 
 from __future__ import annotations

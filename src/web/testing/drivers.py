@@ -119,7 +119,7 @@ class Inside:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        self._core.use_tasks(*running._spawning(loop))
+        self._core.use_tasks(*running._spawning(loop), loop.call_soon)
         loop.add_reader(self._fd, self._turn)
         try:
             for form in self._server.app._on_start:
