@@ -68,21 +68,20 @@ class RedisBroker:
         except ImportError:
             raise WebError("RedisBroker needs the library redis: pip install weblatch[redis]") from None
         try:
-            self._pool = redis.ConnectionPool.from_url(url)
+            self._pool = redis.ConnectionPool.from_url(
+                url,
+                protocol=2,
+                socket_connect_timeout=_CONNECT_WITHIN,
+                socket_timeout=_ANSWER_WITHIN,
+                retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),  # a Link does that itself
+            )
         except (ValueError, AttributeError, TypeError) as error:
             raise ValueError(f"RedisBroker(url): {error}; write redis://host:6379/0") from None
         options = self._pool.connection_kwargs
+        if options["protocol"] not in (2, "2") or options.get("decode_responses"):
+            raise ValueError("RedisBroker(url): protocol=3 and decode_responses are not for it; leave them out")
         if "path" not in options:
             options["socket_keepalive"] = True
-        options |= {
-            "socket_connect_timeout": _CONNECT_WITHIN,
-            "socket_timeout": _ANSWER_WITHIN,
-            "retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0),  # a Link does that itself
-            "retry_on_timeout": False,
-            "health_check_interval": 0,
-            "protocol": 2,
-            "decode_responses": False,
-        }
         self._where = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         self.prefix = prefix
         self._link: _Link | None = None
