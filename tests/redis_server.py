@@ -1,4 +1,4 @@
-"""A Redis of its own for a test: started on a port, killed, halted, and started there again. Nothing is kept on disk."""
+"""A Redis of its own for a test: started on a port, killed, halted, and started there again. It keeps nothing."""
 
 from __future__ import annotations
 

@@ -4,13 +4,13 @@
 # small frame is copied behind what a member has gathered already; a large one is a segment that refers to the object.
 # So 5,000 members cost 5,000 copies of 125 bytes, or 5,000 references to 64 KiB.
 #
-# Members that agreed on permessage-deflate share one compressed frame for each size of window (usually there is one). It
-# is compressed by itself, so each of them can read it (RFC 7692 7.2.3.5); but it comes into the peer's window and was
-# never in that of our deflater, which must not refer past it: it is ended, and starts anew with the member's own next
-# message.
+# Members that agreed on permessage-deflate share one compressed frame for each size of window (usually there is one).
+# It is compressed by itself, so each of them can read it (RFC 7692 7.2.3.5); but it comes into the peer's window and
+# was never in that of our deflater, which must not refer past it: it is ended, and starts anew with the member's own
+# next message.
 #
-# Loop.rooms owns the members, until they unsubscribe or are over (WebSocket.end). All of it belongs to the loop's thread,
-# but room_frame, and the look whether a topic has members at all.
+# Loop.rooms owns the members, until they unsubscribe or are over (WebSocket.end). All of it belongs to the loop's
+# thread, but room_frame, and the look whether a topic has members at all.
 
 cdef int room_leave(Loop loop, str topic, WebSocket ws) except -1:
     members = loop.rooms.get(topic)

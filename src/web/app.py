@@ -70,12 +70,12 @@ class ServeOptions(TypedDict, total=False):
 
 
 class App(Decorators):
-    """``App(*forms, json=None, broker=None)``. RouteError tells what is wrong with a form, alone or beside the earlier ones.
+    """``App(*forms, json=None, broker=None)``. RouteError: what is wrong with a form, alone or beside the earlier ones.
 
     ``json``: an object with ``dumps(value) -> str or bytes`` and ``loads(bytes)``, used for returned dicts and lists,
     for ``Response.json`` and ``req.json()``; by default the standard library's, with ``allow_nan=False`` and
-    ``ensure_ascii=False``. ``broker``: what ``publish`` goes through to other processes, such as a RedisBroker; by default
-    it stays in this one. ``app.state`` is free for what the application shares, such as a pool of connections.
+    ``ensure_ascii=False``. ``broker``: what ``publish`` goes through to other processes, such as a RedisBroker; by
+    default it stays in this one. ``app.state`` is free for what the application shares, such as a pool of connections.
     """
 
     def __init__(self, *forms: Form, json: Json | None = None, broker: Broker | None = None) -> None:
@@ -139,11 +139,11 @@ class App(Decorators):
         return build_url(self._routes, to, params)
 
     def publish(self, topic: str, message: str | bytes | bytearray | memoryview) -> None:
-        """Sends a message, str as text and bytes-like as binary, to all WebSockets that have subscribed to a topic: those
-        of this App's servers that run in this process, and those that its broker reaches.
+        """Sends a message, str as text and bytes-like as binary, to all WebSockets that have subscribed to a topic:
+        those of this App's servers that run in this process, and those that its broker reaches.
 
-        From any thread, and from handlers; it does not wait. Where no server runs nobody hears it. TypeError: no topic or
-        no message; UnicodeEncodeError: text with half a surrogate.
+        From any thread, and from handlers; it does not wait. Where no server runs nobody hears it. TypeError: no topic
+        or no message; UnicodeEncodeError: text with half a surrogate.
         """
         self._rooms.publish(topic, message)
 

@@ -2,18 +2,18 @@
 
 A started broker has one Link: a thread with two connections, which belong to it alone. States of a Link:
 
-    DOWN    no connection, or not yet: what is published is given to this process's subscribers at once, and to no others
-    UP      what is published waits in ``queue`` for the thread, which sends it and moves it to ``sent`` (in order); there
-            it stays until Redis has sent it back, and then it is given to this process's subscribers, like all others'
+    DOWN    no connection: what is published is given to this process's subscribers at once, and to no others
+    UP      what is published waits in ``queue`` for the thread, which sends it and moves it to ``sent`` (in order);
+            there it stays until Redis has sent it back: then this process's subscribers get it, like what others sent
 
-DOWN -> UP when the subscription is confirmed. UP -> DOWN at any error: what is in ``sent`` or ``queue`` is given to this
-process's subscribers, for it will not come back. A message carries the id of the connection that sent it, a new one each
-time that the Link comes up; what comes back with an older one has been given out already, and is dropped. So each
-message reaches the subscribers in its own process exactly once, and all others at most once.
+DOWN -> UP when the subscription is confirmed. UP -> DOWN at any error: what is in ``sent`` or ``queue`` is given to
+this process's subscribers, for it will not come back. A message carries the id of the connection that sent it, a new
+one each time that the Link comes up; what comes back with an older one has been given out already, and is dropped. So
+each message reaches the subscribers in its own process exactly once, and all others at most once.
 
 Bounds: ``queue`` holds _QUEUE messages and _QUEUE_BYTES; past that the oldest is dropped and counted. ``sent`` holds
-_SENT. publish() never waits: it takes a lock that is only held to move messages. A fork has no thread: there, until it is
-started anew, publish() does nothing.
+_SENT. publish() never waits: it takes a lock that is only held to move messages. A fork has no thread: there, until
+it is started anew, publish() does nothing.
 
 On the wire: "t" (text as UTF-8) or "b" (bytes), the id (_ID bytes), then the message; the channel is prefix + topic.
 """
@@ -54,14 +54,14 @@ _Entry = tuple[str, str | bytes]
 
 
 class RedisBroker:
-    """``App(broker=RedisBroker("redis://localhost:6379/0"))``. Needs the library redis: ``pip install weblatch[redis]``.
+    """``App(broker=RedisBroker("redis://localhost:6379/0"))``. Needs the library redis: extra ``weblatch[redis]``.
 
     ``url``: redis://, rediss:// (TLS) or unix://, as the library takes it, with user and password. ``prefix``: of the
     channels; those who share it share their topics. WebError: the library is missing; ValueError: what cannot be a URL.
     """
 
     def __init__(self, url: str, *, prefix: str = "weblatch:") -> None:
-        if not isinstance(prefix, str) or not prefix:
+        if type(prefix) is not str or not prefix:
             raise ValueError(f"RedisBroker(prefix={prefix!r}): text is needed that begins the names of its channels")
         try:
             redis: Any = import_module("redis")
@@ -264,8 +264,9 @@ class _Link:
         with self._lock:
             if self._stopping and not fds:
                 return True
-        ready = select.select([self._wake_reading, *fds], [], [], seconds)[0]
-        if self._wake_reading in ready:
+        wake = self._wake_reading.fileno()
+        ready = select.select([wake, *fds], [], [], seconds)[0]
+        if wake in ready:
             with self._lock:
                 self._woken = False
                 self._wake_reading.recv(64)

@@ -38,10 +38,15 @@ def member(event: web.websockets.Event, params: dict[str, Any], ws: web.WebSocke
             ws.send(OWN)
         case web.Message("between"):
             ws.send("before")
-            ws.request.app.publish(params["topic"], LARGE)
+            publish(ws.request, params["topic"], LARGE)
             ws.send("after")
         case web.Message(text):
-            ws.request.app.publish(params["topic"], text)
+            publish(ws.request, params["topic"], text)
+
+
+def publish(req: web.Request, topic: str, message: str) -> None:
+    assert req.app is not None
+    req.app.publish(topic, message)
 
 
 OWN = "the quick brown fox " * 100
@@ -146,7 +151,7 @@ def test_what_was_sent_before_a_shared_frame_comes_before_it(serve: Serve) -> No
 def test_it_may_be_published_from_anywhere(serve: Serve, where: Literal["blocking", "async", "loop"]) -> None:
     def plain(req: web.Request) -> str:
         for number in range(100):
-            req.app.publish("a", str(number))
+            publish(req, "a", str(number))
         return "done"
 
     async def later(req: web.Request) -> str:
@@ -163,11 +168,11 @@ def test_many_threads_publish_at_once(serve: Serve) -> None:
     site = serve(MEMBER)
     ann = join(site, "a")
 
-    def publish(name: int) -> None:
+    def speak(name: int) -> None:
         for number in range(200):
             site.server.app.publish("a", f"{name} {number}")
 
-    threads = [threading.Thread(target=publish, args=[name]) for name in range(4)]
+    threads = [threading.Thread(target=speak, args=[name]) for name in range(4)]
     for thread in threads:
         thread.start()
     heard = [str(ann.recv(30)) for _ in range(800)]
