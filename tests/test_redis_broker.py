@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -277,6 +278,23 @@ def test_one_that_hangs_holds_nobody_and_nothing_comes_twice(
     assert len(errors(caplog)) == 1
 
 
+def test_what_comes_back_too_late_is_not_heard_again(nodes: Nodes, server: RedisServer) -> None:
+    ann, bob = nodes(), nodes()
+    link = ann.broker._link
+    assert link is not None
+    former = link._id
+    server.kill()
+    ann.down()
+    server.start()
+    ann.up()
+    bob.up()
+    assert link._id != former
+    assert server.ask("PUBLISH", "weblatch:t", b"t" + former + b"late") == 2
+    bob.hears("late")
+    bob.say("goes on")
+    ann.hears("goes on")
+
+
 def test_one_that_is_silent_is_given_up(
     nodes: Nodes, server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -315,11 +333,16 @@ def test_large_messages_are_bounded_by_their_bytes(
 ) -> None:
     monkeypatch.setattr(redis_broker, "_QUEUE_BYTES", 1000)
     ann = nodes()
+    for _ in range(5):
+        ann.say(b"z" * 900)
+        ann.hears(b"z" * 900)
     server.halt()
     try:
         ann.say("first")
         eventually(lambda: ann.broker._link is not None and not ann.broker._link._queue, "it is on its way")
-        ann.say(b"a" * 400, b"b" * 400, b"c" * 400, b"d" * 5000)
+        ann.say(b"a" * 400, b"b" * 400)
+        assert ann.broker.dropped == 0
+        ann.say(b"c" * 400, b"d" * 5000)
         assert ann.broker.dropped == 3
         ann.say(b"e" * 10)
         assert ann.broker.dropped == 4
@@ -384,6 +407,18 @@ def test_what_was_published_before_it_stops_is_sent(nodes: Nodes) -> None:
     bob.hears(*said)
 
 
+def test_however_few_are_on_their_way_all_are_sent_and_heard(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_broker, "_SENT", 1)
+    ann, bob = nodes(), nodes()
+    said = [str(number) for number in range(300)]
+    ann.say(*said)
+    bob.hears(*said)
+    ann.hears(*said)
+    ann.say(*said)
+    ann.broker.stop()
+    bob.hears(*said)
+
+
 def test_before_and_after_nobody_hears_it(nodes: Nodes, server: RedisServer) -> None:
     bob = nodes()
     ann = web.RedisBroker(server.url)
@@ -403,19 +438,33 @@ def test_before_and_after_nobody_hears_it(nodes: Nodes, server: RedisServer) -> 
 
 def test_a_forked_child_is_no_part_of_it(nodes: Nodes) -> None:
     ann, bob = nodes(), nodes()
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        assert ann.broker._link is not None
+        with ann.broker._link._lock:  # as it may be at the moment of a fork
+            held.set()
+            over.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
     pid = os.fork()
+    over.set()
     if pid == 0:
         code = 1
+        signal.alarm(30)
         try:
+            assert not ann.broker.is_connected
             ann.say("from nobody")
             ann.broker.stop()
-            assert not ann.broker.is_connected
             ann.start()
             ann.say("from the child")
             ann.broker.stop()
             code = 0
         finally:
             os._exit(code)
+    holder.join()
     assert os.waitpid(pid, 0)[1] == 0
     bob.hears("from the child")
     ann.hears("from the child")

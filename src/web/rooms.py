@@ -55,11 +55,7 @@ class Rooms:
             others = tuple(one for one in self._loops if one() not in (None, loop))
             self._loops = (*others, weakref.ref(loop))
             if not self._started:
-                try:
-                    self.broker.start(self.deliver)
-                except BaseException:
-                    self._loops = others
-                    raise
+                self.broker.start(self.deliver)
                 self._started = True
 
     def leave(self, loop: Loop) -> None:
