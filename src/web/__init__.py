@@ -25,6 +25,7 @@ from web._core import (
 )
 from web.access_log import access_log
 from web.app import App
+from web.brokers import Broker
 from web.compress import compress
 from web.connection import Connection, ConnectionInUse, Plain, Tls
 from web.cors import cors
@@ -38,6 +39,7 @@ from web.limits import Limits
 from web.metrics import livez, metrics, readyz
 from web.rate_limit import rate_limit
 from web.redirect import redirect_to_https
+from web.redis_broker import RedisBroker
 from web.request_id import request_id
 from web.routing import DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, after, before, errors, on_start, on_stop, route
 from web.security_headers import security_headers
@@ -62,6 +64,7 @@ __all__ = [
     "WS",
     "App",
     "Binary",
+    "Broker",
     "CertificateError",
     "ClientDisconnected",
     "Close",
@@ -74,6 +77,7 @@ __all__ = [
     "ListenError",
     "Message",
     "Plain",
+    "RedisBroker",
     "Request",
     "Response",
     "RouteError",

@@ -30,7 +30,8 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_tls         Tls: handshake, read, write, shutdown; with these two the only caller of OpenSSL
     _core_exchange    the HTTP/1 protocol machine: a request from its first byte to the last of its answer
     _core_socket      WebSocket: the protocol machine of a connection after its 101
-    _core_websocket_object  WebSocket, as applications hold it; its events; rooms
+    _core_websocket_object  WebSocket, as applications hold it; its events
+    _core_rooms             what is published to a topic, and its way to those who have subscribed
     _core_pending     a request whose answer comes later
     _core_task        ... from a Task of asyncio: the pipeline as a coroutine
     _core_pool        ... from a thread: the pool of those
@@ -117,6 +118,7 @@ include "_core_tls.pxi"
 include "_core_exchange.pxi"
 include "_core_socket.pxi"
 include "_core_websocket_object.pxi"
+include "_core_rooms.pxi"
 include "_core_pending.pxi"
 include "_core_task.pxi"
 include "_core_pool.pxi"

@@ -109,6 +109,7 @@ cdef class Loop:
     # what is counted
     cdef readonly Stats stats
     cdef Row* row               # in stats: where this loop counts
+    cdef object __weakref__     # Rooms refers to it
 
     def __cinit__(self):
         self.poller.fd = self.poller.timer_fd = self.poller.wake_fd = -1
@@ -309,13 +310,15 @@ cdef class Loop:
             turn_between_end(self)
 
     def publish(self, str topic not None, message not None):
-        """Sends a message, str or bytes-like, to all WebSockets that have subscribed to a topic. From any thread."""
-        if not isinstance(message, (str, bytes)):
-            message = bytes(memoryview(message))
+        """Sends a message, str or bytes-like, to all WebSockets that have subscribed to a topic. From any thread.
+        TypeError, UnicodeEncodeError: what is no message."""
+        cdef bytes frame = room_frame(message)
+        if topic not in self.rooms or self.pid != getpid():     # nobody here; a forked child's sockets are its parent's
+            return
         if self.running and self.thread == PyThread_get_thread_ident():
-            room_send(self, topic, message)
+            room_send(self, topic, frame)
         else:
-            mail_post(self, (None, topic, message))
+            mail_post(self, (None, topic, frame))
 
     def end_connections(self):
         """Ends every connection at once; what answers one is told (a Task is cancelled). Between two turns."""

@@ -501,7 +501,7 @@ async def _run_socket(WebSocket ws not None):
 
 cdef int socket_mail(Loop loop, tuple item) except -1:
     """What another thread had to say to a WebSocket, (it, opcode or close code, what), or to a topic (None, topic,
-    message); it is dropped where there is nobody any more."""
+    frame); it is dropped where there is nobody any more."""
     cdef WebSocket ws = item[0]
     if ws is None:
         return room_send(loop, item[1], item[2])
@@ -515,41 +515,6 @@ cdef int socket_mail(Loop loop, tuple item) except -1:
         ws.ping(item[2])
     else:
         ws.send_data(item[2])
-    return 1
-
-
-# -- rooms -----------------------------------------------------------------------------------------------------------
-
-cdef int room_leave(Loop loop, str topic, WebSocket ws) except -1:
-    members = loop.rooms.get(topic)
-    if members is not None:
-        members.pop(ws, None)
-        if not members:
-            del loop.rooms[topic]
-    return 1
-
-
-cdef int room_send(Loop loop, str topic, message) except -1:
-    """To all members. Who does not read loses it, or is closed, by its route's policy, and the others go on."""
-    cdef bytes data
-    cdef unsigned char opcode = WS_OP_TEXT if isinstance(message, str) else WS_OP_BINARY
-    cdef Py_ssize_t[1] length
-    cdef const char* start
-    members = loop.rooms.get(topic)
-    if members is None:
-        return 1
-    if opcode == WS_OP_TEXT:
-        start = PyUnicode_AsUTF8AndSize(message, length)
-    else:
-        data = message
-        start = PyBytes_AS_STRING(data)
-        length[0] = PyBytes_GET_SIZE(data)
-    for ws in list(members):
-        if (<WebSocket>ws).s.state == SOCKET_OPEN:
-            try:
-                (<WebSocket>ws).put(opcode, start, length[0], message)
-            except SocketClosed:        # it was closed by the policy
-                pass
     return 1
 
 

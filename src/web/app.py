@@ -14,11 +14,13 @@ from types import SimpleNamespace
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, Unpack
 
 from web._core import Dispatcher, Endpoint, Hook, Request, answer_conditions
+from web.brokers import Broker
 from web.decorators import Decorators
 from web.errors import RouteError
 from web.groups import Group
 from web.hosts import HostsForm
 from web.limits import Limits
+from web.rooms import Rooms
 from web.routing import (
     After,
     Before,
@@ -68,18 +70,20 @@ class ServeOptions(TypedDict, total=False):
 
 
 class App(Decorators):
-    """``App(*forms, json=None)``. RouteError tells what is wrong with a form, alone or beside the earlier ones.
+    """``App(*forms, json=None, broker=None)``. RouteError: what is wrong with a form, alone or beside the earlier ones.
 
     ``json``: an object with ``dumps(value) -> str or bytes`` and ``loads(bytes)``, used for returned dicts and lists,
     for ``Response.json`` and ``req.json()``; by default the standard library's, with ``allow_nan=False`` and
-    ``ensure_ascii=False``. ``app.state`` is free for what the application shares, such as a pool of connections.
+    ``ensure_ascii=False``. ``broker``: what ``publish`` goes through to other processes, such as a RedisBroker; by
+    default it stays in this one. ``app.state`` is free for what the application shares, such as a pool of connections.
     """
 
-    def __init__(self, *forms: Form, json: Json | None = None) -> None:
+    def __init__(self, *forms: Form, json: Json | None = None, broker: Broker | None = None) -> None:
         for name in ("dumps", "loads"):
             if json is not None and not callable(getattr(json, name, None)):
                 raise TypeError(f"App(json={json!r}): it has no {name}(); give an object with dumps and loads")
         self._json = json
+        self._rooms = Rooms(broker)
         self._routes = RouteList()
         self._before: list[Before] = []
         self._after: list[After] = []
@@ -133,6 +137,15 @@ class App(Decorators):
         another type; ValueError: a value that the route would not match.
         """
         return build_url(self._routes, to, params)
+
+    def publish(self, topic: str, message: str | bytes | bytearray | memoryview) -> None:
+        """Sends a message, str as text and bytes-like as binary, to all WebSockets that have subscribed to a topic:
+        those of this App's servers that run in this process, and those that its broker reaches.
+
+        From any thread, and from handlers; it does not wait. Where no server runs nobody hears it. TypeError: no topic
+        or no message; UnicodeEncodeError: text with half a surrogate.
+        """
+        self._rooms.publish(topic, message)
 
     # ---- serving ----
 

@@ -52,6 +52,7 @@ def needs_asyncio(app: App, core: Loop) -> bool:
 
 def run_alone(app: App, core: Loop, ready: Callable[[], None]) -> None:
     """Serves in this thread until the loop has stopped."""
+    app._rooms.join(core)
     for start in app._on_start:
         _call(start, app)
     try:
@@ -88,6 +89,7 @@ async def run_inside(app: App, core: Loop, ready: Callable[[], None], grace: Cal
     import asyncio
 
     event_loop = asyncio.get_running_loop()
+    app._rooms.join(core)
     core.use_tasks(*_spawning(event_loop), event_loop.call_soon)
     for start in app._on_start:
         await _call_async(start, app)

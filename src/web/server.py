@@ -37,6 +37,7 @@ from web.listeners import Listeners
 from web.metrics import Counters
 from web.privileges import identity
 from web.processes import Master, rows_for
+from web.rooms import as_message
 from web.running import check_event_loop, needs_asyncio, run_alone, run_in_asyncio, run_inside
 from web.signals import hear_signals
 from web.sockets import Address
@@ -375,9 +376,18 @@ class Server:
         """Ends every connection and gives the ports back. Not while it runs: stop() it first. Twice is allowed."""
         ours = self._pid == os.getpid()
         if self._loop is not None and ours:
+            self.app._rooms.leave(self._loop)
             self._loop.close()
         self._loop = self._turned = None
         self._listeners.close(remove=ours)
+
+    def publish(self, topic: str, message: str | bytes | bytearray | memoryview) -> None:
+        """``App.publish`` for the WebSockets of this server in this process alone, past the broker."""
+        if not isinstance(topic, str):
+            raise TypeError(f"publish(topic, message): the topic is text, not {type(topic).__name__}")
+        content = as_message(message)
+        if (loop := self._loop) is not None:
+            loop.publish(topic, content)
 
     def reload_certificates(self) -> None:
         """Reads certificates and keys anew; connections from now on get them, those that are open keep theirs. From any
@@ -453,6 +463,7 @@ class Server:
         loop = self._loop or (self._attach() if self._listeners.is_open else self._make_loop())
         if self._needs_asyncio:
             raise RuntimeError("this app has async handlers or hooks: await server.run_async() instead")
+        self.app._rooms.join(loop)
         self._turned = loop
         return loop
 

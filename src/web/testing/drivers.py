@@ -38,7 +38,9 @@ def adopt_server(server: Server) -> Loop:
     """The loop of a server that nobody runs, without its listening sockets."""
     if server._loop is not None or server._listeners.is_open:
         raise ClientError(f"{server!r} is open already: give the test client one that nobody has opened, or its App")
-    return server._make_loop()
+    loop = server._make_loop()
+    server.app._rooms.join(loop)
+    return loop
 
 
 def timeout_error(core: Loop, link: Link) -> ReplyTimeout:
