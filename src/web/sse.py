@@ -17,7 +17,7 @@ from functools import wraps
 from typing import Any, TypeAlias, TypedDict
 
 from web._core import Request, Response, event_stream
-from web.errors import RouteError
+from web.hook_checks import check_seconds
 from web.routing import AfterHook, BeforeHook, Later, Params, Route, describe, is_async, positional
 
 __all__ = ["SSE", "EventsHandler", "SSEOptions", "ServerEvent"]
@@ -150,8 +150,9 @@ def SSE(
     """
     label = describe(handler)
     what = f"SSE({pattern!r}, {label})"
-    positional(what, handler, may_yield=True)
-    opening = _Opening(f"handler {label} of route {pattern}", _check_keep_alive(what, keep_alive))
+    positional(what, handler, may_yield=True)  # what cannot be called cannot be wrapped either
+    seconds = 0.0 if keep_alive is None else check_seconds(what, "keep_alive", keep_alive)
+    opening = _Opening(f"handler {label} of route {pattern}", seconds)
 
     def open_stream(*arguments: Any) -> Response:
         call: Any = handler
@@ -167,14 +168,6 @@ def SSE(
     chosen: Any = wraps(handler)(open_stream_later if is_async(handler) else open_stream)  # its parameters are told
     chosen.__module__, _, chosen.__qualname__ = label.partition(".")
     return Route(("GET",), pattern, chosen, blocking=blocking, before=before, after=after, name=name)
-
-
-def _check_keep_alive(what: str, seconds: object) -> float:
-    if seconds is None:
-        return 0.0
-    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0.001 <= seconds <= 1e6:
-        return float(seconds)
-    raise RouteError(f"{what}: keep_alive={seconds!r}: give 0.001 to 1e6 seconds, or None for no comments")
 
 
 @dataclass(frozen=True, slots=True)

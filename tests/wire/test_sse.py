@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -212,10 +213,10 @@ def test_what_is_no_event(serve: Serve, way: Way, item: Any, caplog: pytest.LogC
 
     handler: Any = wrong if way.make is in_thread else wrong_later
     site = serve(web.SSE("/events", handler, **way.options))
-    peer = begin(site)
-    with pytest.raises((AssertionError, ConnectionError)):
-        assert chunk(peer) == b"data: a\n\n"
-        chunk(peer)
+    peer = site.connect()
+    peer.send(request("/events"))
+    with suppress(ConnectionError):
+        assert not peer.rest().endswith(b"0\r\n\r\n")
     eventually(lambda: caplog.records, "it is logged")
     record = caplog.records[0]
     assert "in the middle of GET /events" in record.getMessage()
@@ -337,10 +338,7 @@ def test_thousands_of_idle_streams_share_their_turns(serve_plain: Serve) -> None
 
     count = 2_000
     site = serve_plain(web.SSE("/events", handler, keep_alive=2.0))
-    peers = [site.connect() for _ in range(count)]
-    for peer in peers:
-        peer.send(request("/events"))
-    eventually(lambda: site.server.stats()["requests"] == count, "all streams are open")
+    peers = [begin(site) for _ in range(count)]  # one after the other: not at one moment
     sent = site.counter("bytes_sent") + 9 * count
     eventually(lambda: site.counter("bytes_sent") >= sent, "each got a comment")  # from here on they come in step
     before = turns(site)
@@ -486,7 +484,6 @@ def test_a_stop_ends_what_nobody_takes_with_whole_events(serve: Serve, way: Way)
     site = serve(way.sse("/events", lambda: "x" * 1000), shutdown_grace=LONG, response_grace=LONG)
     peer = begin(site, receive_buffer=4096)
     site.server.stop(LONG)
-    eventually(lambda: site.server.stats()["requests_pending"] == 0, "the producer has ended")
     while one := chunk(peer):
         assert one == b"data: " + b"x" * 1000 + b"\n\n"
     assert (peer.rest(), peer.clean_end) == (b"", True)
@@ -561,7 +558,7 @@ def test_a_worker_that_leaves_ends_its_streams_and_their_connections(serve: Serv
     assert peer.rest() == b""
     idle.send(request("/events"))  # on a connection that stays: it is to connect anew, too
     assert b"\r\nConnection: close\r\n" in idle.head()
-    assert idle.rest() == b"0\r\n\r\n"
+    assert idle.rest() in (b"0\r\n\r\n", b"4\r\n: \n\n\r\n0\r\n\r\n")  # a thread may have begun already
     feed.put(None, None)
 
 
@@ -617,6 +614,4 @@ def test_an_event_source_reads_and_connects_anew(serve_plain: Serve, page: Page)
     page.wait_for("seen.length === 3")
     assert page.evaluate("seen") == [["message", "one\ntwo", "7ü"], ["tick", 1, "7ü"], ["message", "three", "7ü"]]
     page.evaluate("source.close()")
-    site.await_connections(0)
-    feed.put(None)
     eventually(lambda: site.server.stats()["requests_pending"] == 0, "the generator has ended")
