@@ -54,23 +54,23 @@ def test_what_is_sent(event: ServerEvent, sent: str) -> None:
 @given(
     data=st.none() | TEXT,
     event=st.none() | LINE,
-    id=st.none() | ID,
+    key=st.none() | ID,
     retry=st.none() | st.integers(0, 2**31 - 1),
     comment=st.none() | TEXT,
 )
 def test_a_browser_reads_what_was_said(
-    data: str | None, event: str | None, id: str | None, retry: int | None, comment: str | None
+    data: str | None, event: str | None, key: str | None, retry: int | None, comment: str | None
 ) -> None:
     if event is not None and data is None:
         data = ""
-    if data is id is retry is comment is None:
+    if (data, key, retry, comment) == (None, None, None, None):
         return
-    sent = ServerEvent(data, event=event, id=id, retry=retry, comment=comment).encode()
+    sent = ServerEvent(data, event=event, id=key, retry=retry, comment=comment).encode()
     stream = read(b": \n\n" + sent + b"data: next\n\n")
     *own, following = stream.told
-    assert following == Told("message", "next", id or "")  # nothing of it leaks into the next
+    assert following == Told("message", "next", key or "")  # nothing of it leaks into the next
     normal = None if data is None else re.sub("\r\n|\r", "\n", data)
-    assert own == ([] if normal is None else [Told(event or "message", normal, id or "")])
+    assert own == ([] if normal is None else [Told(event or "message", normal, key or "")])
     assert stream.retry == retry
     said = [] if comment is None else [" " + line for line in re.split("\r\n|\r|\n", comment)]
     assert stream.comments == [" ", *said]
@@ -95,7 +95,7 @@ def test_json_reads_back(value: Any) -> None:
         (lambda: ServerEvent("a", retry=True), "ServerEvent(retry=True): give whole"),
         (lambda: ServerEvent("a", retry=1.5), "ServerEvent(retry=1.5): give whole"),  # type: ignore[arg-type]
         (lambda: ServerEvent(event="a"), "ServerEvent(event='a'): browsers pass over an event without data"),
-        (lambda: ServerEvent(), "ServerEvent(): it says nothing"),
+        (ServerEvent, "ServerEvent(): it says nothing"),
         (lambda: ServerEvent("\ud800"), r"ServerEvent(data='\ud800'): it cannot be sent as UTF-8"),
         (lambda: ServerEvent("a", id="\ud800"), r"ServerEvent(id='\ud800'): it cannot"),
         (lambda: ServerEvent("a", event="\ud800"), r"ServerEvent(event='\ud800'): it cannot"),
@@ -121,7 +121,7 @@ def test_it_is_a_value() -> None:
     with pytest.raises(AttributeError):
         event.id = "8"  # type: ignore[misc]
     with pytest.raises(TypeError):
-        ServerEvent("a", "b")  # type: ignore[misc]
+        ServerEvent("a", "b")  # type: ignore[call-arg]
 
 
 # ---- the form ----
@@ -135,6 +135,10 @@ async def later(req: web.Request) -> AsyncIterator[str]:
     yield "a"
 
 
+def returns(req: web.Request) -> Iterator[str]:
+    return lines(req)
+
+
 async def returns_later(req: web.Request) -> AsyncIterator[str]:
     return later(req)
 
@@ -143,7 +147,7 @@ async def plain_later(req: web.Request) -> Iterator[str]:
     return lines(req)
 
 
-HANDLERS: list[Any] = [lines, lambda req: lines(req), later, returns_later, plain_later, partial(lines)]
+HANDLERS: list[Any] = [lines, returns, later, returns_later, plain_later, partial(lines)]
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
@@ -276,6 +280,16 @@ def test_last_event_id(value: str | None, seen: str | None) -> None:
 def test_keep_alive_is_checked(keep_alive: Any) -> None:
     with pytest.raises(web.RouteError, match="keep_alive="):
         web.SSE("/events", lines, keep_alive=keep_alive)
+
+
+@pytest.mark.parametrize(("options", "seconds"), [({}, 15.0), ({"keep_alive": None}, 0.0), ({"keep_alive": 3}, 3.0)])
+def test_what_the_core_is_told(options: dict[str, Any], seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    make = web.sse.event_stream
+    monkeypatch.setattr(web.sse, "event_stream", lambda *arguments: told.append(arguments[2]) or make(*arguments))
+    with Client(web.App(web.SSE("/a", lines, **options), web.SSE("/b", later, **options))) as client:
+        assert client.get("/a").content == client.get("/b").content
+    assert told == [seconds, seconds]
 
 
 def test_mistakes_are_told_at_once() -> None:

@@ -1,11 +1,11 @@
 """``SSE(pattern, handler)``: a stream of server-sent events (WHATWG HTML 9.2), for EventSource of browsers.
 
-``ServerEvent`` is a value, checked when it is made; ``encode()`` writes it so that the algorithm of 9.2.6 gives back what
-was said. The form is a Route for GET whose handler gives an iterator; its items are encoded one by one as they are sent.
+``ServerEvent`` is a value, checked when it is made; ``encode()`` writes it so that the algorithm of 9.2.6 gives back
+what was said. The form is a Route for GET whose handler gives an iterator; its items are encoded as they are sent.
 
-The first item is a comment of our own. The head goes out with it before the handler's generator takes its first step: an
-EventSource is open though nothing has happened yet. What a handler does before it returns an iterator comes before the
-head, so it may still refuse. Keep-alive and the end at a stop are the core's (_core_events.pxi).
+The first item is a comment of our own. The head goes out with it before the handler's generator takes its first step:
+an EventSource is open though nothing has happened yet. What a handler does before it returns an iterator comes before
+the head, so it may still refuse. Keep-alive and the end at a stop are the core's (_core_events.pxi).
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"
 class ServerEvent:
     """One server-sent event.
 
-    ``data``: text of any lines, or a dict or list, which is sent as JSON; None: nothing is told to the page. ``event``:
-    its type; None: "message". ``id``: what the browser will send as Last-Event-ID when it connects anew; "" takes it
-    back. ``retry``: milliseconds until it does. ``comment``: text that browsers pass over.
+    ``data``: text of any lines, or a dict or list, which is sent as JSON; None: nothing is told to the page.
+    ``event``: its type; None: "message". ``id``: what the browser will send as Last-Event-ID when it connects anew; ""
+    takes it back. ``retry``: milliseconds until it does. ``comment``: text that browsers pass over.
 
-    ValueError names the field: line ends in ``id`` and ``event``, NUL in ``id`` (9.2.6), ``event`` without data, what is
-    no UTF-8, an event of nothing. TypeError: a field of another type.
+    ValueError names the field: line ends in ``id`` and ``event``, NUL in ``id`` (9.2.6), ``event`` without data, what
+    is no UTF-8, an event of nothing. TypeError: a field of another type.
     """
 
     data: str | dict[Any, Any] | list[Any] | None = None
@@ -141,9 +141,9 @@ def SSE(
 ) -> Route:
     """A stream of events under a pattern, answered to GET.
 
-    ``handler(req)`` or ``handler(req, params)`` yields ServerEvent, str (its data), dict or list (data as JSON): an async
-    generator, or a plain one, which runs in a thread with ``blocking=True`` and else must not wait. One that does not
-    yield returns such a generator, or a Response, which is sent instead: 204 tells an EventSource to stop.
+    ``handler(req)`` or ``handler(req, params)`` yields ServerEvent, str (its data), dict or list (data as JSON): an
+    async generator, or a plain one, which runs in a thread with ``blocking=True`` and else must not wait. One that does
+    not yield returns such a generator, or a Response, which is sent instead: 204 tells an EventSource to stop.
 
     ``keep_alive``: seconds without an event after which the server sends a comment; None: never. ``blocking``,
     ``before``, ``after``, ``name``: those of every route. RouteError: what cannot work.
@@ -180,13 +180,15 @@ class _Opening:
     def answer(self, req: Request, result: object, *, in_task: bool) -> Response:
         if isinstance(result, Response):
             return result
-        json = None if req.app is None else req.app._json  # the generator runs when that App does not answer any more
+        json = None if req.app is None else req.app._json  # later, when items come, no context says it any more
         dumps = None if json is None else json.dumps
         if isinstance(result, AsyncIterator) and in_task:
             return event_stream(_LaterEvents(self, result, dumps), _HEADERS, self.keep_alive)
         if isinstance(result, Iterator):
             return event_stream(_Events(self, result, dumps), _HEADERS, self.keep_alive)
-        advice = "declare it with async def" if isinstance(result, AsyncIterator) else "write a generator, or return one"
+        advice = (
+            "declare it with async def" if isinstance(result, AsyncIterator) else "write a generator, or return one"
+        )
         raise TypeError(f"{self.what} returned {_shown(result)}: {advice}")
 
     def encode(self, item: object, dumps: Dumps | None) -> bytes:

@@ -47,7 +47,7 @@ def in_task(source: Source) -> Any:
 
 async def ask(source: Source) -> Any:
     """What it gives; one that would wait is waited for without holding up the loop."""
-    while isinstance(source, Feed) and source.items.empty():
+    while isinstance(source, Feed) and source.items.empty():  # noqa: ASYNC110 - another thread puts, at any time
         await asyncio.sleep(0.002)
     return source()
 
@@ -391,6 +391,39 @@ def test_a_client_that_leaves_a_thread_ends_it_with_the_next_event(serve: Serve)
     eventually(lambda: site.server.stats()["requests_pending"] == 0, "nothing is left")
 
 
+@pytest.mark.parametrize("name", WAYS)
+def test_a_generator_that_somebody_else_holds_is_closed_too(serve: Serve, name: str) -> None:
+    kept: list[Any] = []
+    ended = threading.Event()
+
+    def events() -> Iterator[str]:
+        try:
+            while True:
+                yield "x" * 1000
+        finally:
+            ended.set()
+
+    async def events_later() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "x" * 1000
+        finally:
+            ended.set()
+
+    def handler(req: web.Request) -> Iterator[str]:
+        kept.append(events())
+        return kept[0]  # type: ignore[no-any-return]
+
+    async def handler_in_task(req: web.Request) -> Any:
+        kept.append(events_later() if name == "async generator" else events())
+        return kept[0]
+
+    form: Any = handler if WAYS[name].make is in_thread else handler_in_task
+    site = serve(web.SSE("/events", form, **WAYS[name].options))
+    begin(site, receive_buffer=4096).close()
+    assert ended.wait(20)
+
+
 def test_a_comment_finds_a_peer_that_is_gone(serve_plain: Serve) -> None:
     """A client that said that it sends no more, and then ends: only what is written to it tells."""
     feed = Feed()
@@ -479,14 +512,28 @@ def test_a_stop_ends_a_stream_of_a_thread(serve: Serve, caplog: pytest.LogCaptur
     assert caplog.records == []
 
 
-def test_a_stop_ends_what_nobody_takes_with_whole_events(serve: Serve, way: Way) -> None:
-    """The loop's generator is closed then, too; what was made is sent, and the end behind it."""
-    site = serve(way.sse("/events", lambda: "x" * 1000), shutdown_grace=LONG, response_grace=LONG)
+def test_a_stop_sends_what_was_made(serve: Serve, way: Way) -> None:
+    """Whole events, then the end, though nobody took them yet."""
+    made = 0
+
+    def source() -> str:
+        nonlocal made
+        made += 1
+        return "x" * 1000
+
+    site = serve(way.sse("/events", source), shutdown_grace=LONG, response_grace=LONG)
     peer = begin(site, receive_buffer=4096)
+    before = -1
+    while before != made:  # until it is paused
+        before = made
+        time.sleep(0.1)
     site.server.stop(LONG)
+    found = 0
     while one := chunk(peer):
         assert one == b"data: " + b"x" * 1000 + b"\n\n"
+        found += 1
     assert (peer.rest(), peer.clean_end) == (b"", True)
+    assert found >= before
 
 
 def test_the_loops_generator_is_closed_at_a_stop(serve: Serve) -> None:
