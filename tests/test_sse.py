@@ -37,6 +37,7 @@ JSON = st.recursive(
         (ServerEvent("a\nb\r\nc\rd\n"), "data: a\ndata: b\ndata: c\ndata: d\ndata: \n\n"),
         (ServerEvent("a\x0b\x85\u2028b\x1c"), "data: a\x0b\x85\u2028b\x1c\n\n"),
         (ServerEvent(" a: b"), "data:  a: b\n\n"),
+        (ServerEvent(" a", event=" b", id=" c"), "event:  b\nid:  c\ndata:  a\n\n"),
         (ServerEvent({"a": ["ü", None]}), 'data: {"a":["ü",null]}\n\n'),
         (ServerEvent([]), "data: []\n\n"),
         (ServerEvent({}), "data: {}\n\n"),

@@ -271,6 +271,28 @@ def test_comments_come_while_nothing_happens(serve: Serve, waiting: Way) -> None
     assert peer.answer().status == 404
 
 
+def test_none_come_after_the_end(serve: Serve, waiting: Way) -> None:
+    """Not while the next request on that connection waits for its answer, either."""
+    feed, other, gate = Feed(), Feed(), threading.Event()
+    site = serve(
+        waiting.sse("/events", feed, keep_alive=0.01),
+        waiting.sse("/other", other, keep_alive=0.01),
+        web.GET("/slow", lambda req: str(gate.wait()), blocking=True),
+    )
+    feed.put(None)
+    peer, beside = site.connect(), begin(site, "/other")
+    peer.send(request("/events") + request("/slow"))
+    peer.head()
+    while chunk(peer):
+        pass
+    eventually(lambda: site.server.stats()["requests_pending"] == 2, "it waits")
+    for _ in range(10):
+        assert chunk(beside) == OPENING
+    gate.set()
+    assert peer.answer().body == b"True"
+    other.put(None)
+
+
 def test_none_come_where_none_are_wanted(serve: Serve, waiting: Way) -> None:
     quiet, loud = Feed(), Feed()
     site = serve(
@@ -321,6 +343,10 @@ def test_each_route_has_its_own_time(serve: Serve) -> None:
         assert chunk(short) == OPENING
     assert chunk(middle) == OPENING
     assert time.monotonic() - at >= 0.5 * 15 / 16 - 0.02
+    other = begin(site, "/long")  # one more, whose time is longer, changes nothing for those that are there
+    for one in [short] * 100 + [middle]:
+        assert chunk(one) == OPENING
+    other.close()
     long_one.put("a", None)
     assert chunk(peer) == b"data: a\n\n"  # no comment before it
     for one in (short_one, late):
