@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import web
 from tests.event_stream import Told, read
 from web import ServerEvent
+from web._core import event_stream
 from web.testing import AsyncClient, Client
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -286,8 +287,12 @@ def test_keep_alive_is_checked(keep_alive: Any) -> None:
 @pytest.mark.parametrize(("options", "seconds"), [({}, 15.0), ({"keep_alive": None}, 0.0), ({"keep_alive": 3}, 3.0)])
 def test_what_the_core_is_told(options: dict[str, Any], seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[float] = []
-    make = web.sse.event_stream
-    monkeypatch.setattr(web.sse, "event_stream", lambda *arguments: told.append(arguments[2]) or make(*arguments))
+
+    def make(items: Any, headers: Any, keep_alive: float) -> web.Response:
+        told.append(keep_alive)
+        return event_stream(items, headers, keep_alive)
+
+    monkeypatch.setattr("web.sse.event_stream", make)
     with Client(web.App(web.SSE("/a", lines, **options), web.SSE("/b", later, **options))) as client:
         assert client.get("/a").content == client.get("/b").content
     assert told == [seconds, seconds]

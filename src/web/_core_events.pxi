@@ -102,7 +102,6 @@ cdef int events_end(Loop loop, Connection c, Pending pending) except -1:
             return stream_break(loop, c, pending, pending.error)
     if pending.framing == FRAME_CHUNKED and output_static(loop, &http.out, LAST_CHUNK, 5) < 0:
         return stream_break(loop, c, pending, None)
-    http.wants_room = False
     http.writing = WRITE_LAST
     c.reason = CLOSE_STOPPED
     pending_release(http)

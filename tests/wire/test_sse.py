@@ -326,10 +326,11 @@ def test_events_put_comments_off(serve: Serve, waiting: Way) -> None:
 
 def test_each_route_has_its_own_time(serve: Serve) -> None:
     """A stream that may be quiet for long has few comments, though another one has many. None is late for both."""
-    long_one, short_one, late = Feed(), Feed(), Feed()
+    long_one, longer, short_one, late = Feed(), Feed(), Feed(), Feed()
     thread = WAITING["thread"]
     site = serve(
         thread.sse("/long", long_one, keep_alive=LONG),
+        thread.sse("/longer", longer, keep_alive=LONG),
         thread.sse("/middle", late, keep_alive=0.5),
         thread.sse("/short", short_one, keep_alive=0.02),
     )
@@ -343,13 +344,12 @@ def test_each_route_has_its_own_time(serve: Serve) -> None:
         assert chunk(short) == OPENING
     assert chunk(middle) == OPENING
     assert time.monotonic() - at >= 0.5 * 15 / 16 - 0.02
-    other = begin(site, "/long")  # one more, whose time is longer, changes nothing for those that are there
-    for one in [short] * 100 + [middle]:
-        assert chunk(one) == OPENING
-    other.close()
+    begin(site, "/longer")  # one more, whose time is longer, changes nothing for those that are there
+    for peer_of in [short] * 100 + [middle]:
+        assert chunk(peer_of) == OPENING
     long_one.put("a", None)
     assert chunk(peer) == b"data: a\n\n"  # no comment before it
-    for one in (short_one, late):
+    for one in (short_one, late, longer):
         one.put(None)
 
 
@@ -501,7 +501,7 @@ def test_a_stop_ends_streams_at_once_and_lets_downloads_finish(serve: Serve) -> 
         gate.wait()
         yield "last"
 
-    site = serve(web.SSE("/events", handler), web.GET("/file", download, blocking=True), shutdown_grace=LONG)
+    site = serve(web.SSE("/events", handler), web.GET("/file", download, blocking=True))
     peer, other = begin(site), site.connect()
     assert chunk(peer) == b"data: a\n\n"
     other.send(request("/file"))
@@ -528,7 +528,7 @@ def test_a_stop_ends_a_stream_of_a_thread(serve: Serve, caplog: pytest.LogCaptur
         finally:
             ended.set()
 
-    site = serve(web.SSE("/events", handler, blocking=True), shutdown_grace=LONG)
+    site = serve(web.SSE("/events", handler, blocking=True))
     peer = begin(site)
     site.server.stop(LONG)
     assert chunk(peer) == b""
@@ -547,7 +547,7 @@ def test_a_stop_sends_what_was_made(serve: Serve, way: Way) -> None:
         made += 1
         return "x" * 1000
 
-    site = serve(way.sse("/events", source), shutdown_grace=LONG, response_grace=LONG)
+    site = serve(way.sse("/events", source), response_grace=LONG)
     peer = begin(site, receive_buffer=4096)
     before = -1
     while before != made:  # until it is paused
@@ -572,7 +572,7 @@ def test_the_loops_generator_is_closed_at_a_stop(serve: Serve) -> None:
         finally:
             ended.set()
 
-    site = serve(web.SSE("/events", handler), shutdown_grace=LONG, response_grace=LONG)
+    site = serve(web.SSE("/events", handler), response_grace=LONG)
     begin(site, receive_buffer=4096)
     site.server.stop(LONG)
     assert ended.wait(20)
@@ -592,7 +592,7 @@ def test_a_stream_that_begins_while_the_server_stops_ends_behind_its_head(serve:
         await asyncio.to_thread(gate.wait)
         return events()
 
-    site = serve(web.SSE("/events", handler), shutdown_grace=LONG)
+    site = serve(web.SSE("/events", handler))
     peer, idle = site.connect(), site.connect()
     idle.send(request("/none"))
     idle.answer()
@@ -609,7 +609,7 @@ def test_a_stream_that_begins_while_the_server_stops_ends_behind_its_head(serve:
 
 def test_the_delay_of_a_stop_leaves_streams_alone(serve: Serve, waiting: Way) -> None:
     feed = Feed()
-    site = serve(waiting.sse("/events", feed), web.readyz(), shutdown_grace=LONG)
+    site = serve(waiting.sse("/events", feed), web.readyz())
     peer = begin(site)
     site.server.stop(LONG, delay=LONG)
     eventually(lambda: site.connect().ask("/readyz").status == 503, "it drains")
@@ -622,7 +622,7 @@ def test_the_delay_of_a_stop_leaves_streams_alone(serve: Serve, waiting: Way) ->
 
 def test_a_worker_that_leaves_ends_its_streams_and_their_connections(serve: Serve, waiting: Way) -> None:
     feed = Feed()
-    site = serve(OK, waiting.sse("/events", feed))
+    site = serve(OK, waiting.sse("/events", feed, keep_alive=None))
     peer, idle = begin(site), site.connect()
     assert idle.ask("/ok").status == 200
     assert site.server._loop is not None
