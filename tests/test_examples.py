@@ -71,6 +71,16 @@ def test_workers(tmp_path: Path) -> None:
         assert sum(last.values()) == 100
 
 
+def test_events(tmp_path: Path) -> None:
+    with running("events.py", tmp_path) as url:
+        assert "EventSource" in fetch(url + "/")[1]
+        for came, number in (("", 1), ("41", 42)):
+            request = Request(url + "/events", headers={"Last-Event-ID": came} if came else {})
+            with urlopen(request, timeout=60) as answer:
+                told = [answer.readline() for _ in range(5)][2:]
+            assert told == [b"event: second\n", b"id: %d\n" % number, b'data: {"number":%d}\n' % number]
+
+
 def test_embed_asyncio(tmp_path: Path) -> None:
     with running("embed_asyncio.py", tmp_path) as url:
         for _ in range(3):  # a connection each: the listener stays watched

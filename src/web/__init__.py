@@ -47,6 +47,7 @@ from web.server import Server
 from web.sessions import Session, sessions
 from web.signing import Signer
 from web.sockets import ListenError
+from web.sse import SSE, ServerEvent
 from web.static import static
 from web.time_limit import time_limit
 from web.websockets import WS
@@ -61,6 +62,7 @@ __all__ = [
     "PATCH",
     "POST",
     "PUT",
+    "SSE",
     "WS",
     "App",
     "Binary",
@@ -82,6 +84,7 @@ __all__ = [
     "Response",
     "RouteError",
     "Server",
+    "ServerEvent",
     "Session",
     "Signer",
     "SocketClosed",

@@ -36,6 +36,7 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_task        ... from a Task of asyncio: the pipeline as a coroutine
     _core_pool        ... from a thread: the pool of those
     _core_stream      sending such a body: framing, pauses
+    _core_events      ... of server-sent events: keep-alive, the end at a stop
     _core_calling     calling the application for a request, in one of these ways
     _core_body        a request's body that did not come whole with its head
     _core_inflow      ... given to the application as it comes
@@ -123,6 +124,7 @@ include "_core_pending.pxi"
 include "_core_task.pxi"
 include "_core_pool.pxi"
 include "_core_stream.pxi"
+include "_core_events.pxi"
 include "_core_calling.pxi"
 include "_core_body.pxi"
 include "_core_inflow.pxi"

@@ -15,7 +15,8 @@ cdef enum:
     DEADLINE_TRIM = 7           # a wave of connections, or of large bodies, has passed: memory goes back to the system
     DEADLINE_DRAIN = 8          # the server is to stop, and goes on until balancers have seen that it is not ready
     DEADLINE_PING = 9           # a look at a WebSocket: whether its peer was heard of
-    DEADLINE_KINDS = 10
+    DEADLINE_QUIET = 10         # a look at an event stream: whether it was quiet for too long (_core_events)
+    DEADLINE_KINDS = 11
     DEADLINE_NONE = 255
 
 cdef struct Deadline:
@@ -27,9 +28,9 @@ cdef struct Deadline:
     bint is_set
 
 cdef struct Deadlines:
-    Deadline* first[10]
-    Deadline* last[10]
-    int64_t duration[10]        # ns
+    Deadline* first[11]
+    Deadline* last[11]
+    int64_t duration[11]        # ns
     int64_t timer_at            # when the poller's timer runs out; 0: it is not set
 
 
@@ -63,6 +64,16 @@ cdef void deadline_set(Deadlines* all, Deadline* entry, int kind, int64_t now) n
         all.first[kind] = entry
     all.last[kind] = entry
     entry.is_set = True
+
+
+cdef void deadline_shorten(Deadlines* all, int kind, int64_t duration, int64_t now) noexcept nogil:
+    """A kind lasts less from now on; what is set falls due no later than what is set now. O(n): for what seldom
+    changes."""
+    cdef Deadline* entry = all.last[kind]
+    all.duration[kind] = duration
+    while entry != NULL and entry.at > now + duration:
+        entry.at = now + duration
+        entry = entry.earlier
 
 
 cdef Deadline* deadline_pop(Deadlines* all, int64_t now) noexcept nogil:

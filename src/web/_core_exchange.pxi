@@ -78,6 +78,9 @@ cdef struct Http1:
     PyObject* pending           # owned: the Pending that will answer (stream HANDLER); or NULL
     bint wants_room             # its producer goes on once all that is queued was sent (_core_stream)
     bint outlives_peer          # of it: it goes on when the peer goes away
+    int64_t keep_alive          # ns that an event stream may be quiet (_core_events); 0: it is none
+    int64_t quiet_since         # when something of it was last sent
+    uint64_t quiet_moved        # ... and moved then
     Socket* socket              # of the WebSocket that the connection has become; or NULL
     PyObject* socket_object     # owned: it
     unsigned char overheard     # what the poller is asked meanwhile: WEB_READ, WEB_ENDED or only WEB_HANGUP
@@ -174,6 +177,7 @@ cdef void request_free(Http1* http) noexcept:
     http.body_came = 0
     http.refused = 0
     http.fault = NULL
+    http.keep_alive = 0
     http1_head_init(&http.head)
 
 
@@ -483,7 +487,10 @@ cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:
         loop_watch(loop, c, (c.read_wants if c.read_wants else <unsigned char>WEB_READ) | c.write_wants)
         return
     if http.stream == STREAM_HANDLER:   # how long the application takes is its own affair
-        deadline_clear(&loop.deadlines, &c.deadline)
+        if http.keep_alive > 0:
+            events_settle(loop, c)
+        else:
+            deadline_clear(&loop.deadlines, &c.deadline)
         loop_watch(loop, c, http.overheard | c.write_wants)
         return
     if http.stream == STREAM_BODY:

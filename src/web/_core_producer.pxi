@@ -43,6 +43,8 @@ cdef class Producer:
     cdef int64_t length                 # what is said of the body in bytes, and must come true; -1: nothing
     cdef object encoder                 # encode(bytes) and finish(); None: there is none, or it has finished
     cdef int64_t promised               # with an encoder: bytes that are yet to go into it; -1: nothing was promised
+    cdef bint is_events                 # each item is whole events (_core_events)
+    cdef int64_t keep_alive             # ... and for how many ns there may be none; 0: for ever
 
     cdef Producer encoded_by(self, object encoder):
         """A Producer that goes on from here through the encoder; this one is over."""
@@ -57,6 +59,7 @@ cdef class Producer:
         other.length = -1
         other.encoder = encoder
         other.promised = self.length
+        other.is_events = self.is_events    # without keep_alive: a comment would lie in the middle of what is coded
         self.step(PRODUCER_CLOSED)
         return other
 

@@ -346,6 +346,13 @@ cdef class Request:
         return response if decision.status == 304 else None
 
     @property
+    def last_event_id(self):
+        """str: the id of the last event that an EventSource has seen (Last-Event-ID, as UTF-8, with U+FFFD for what is
+        not); None when it sent none."""
+        value = self.header("last-event-id")
+        return None if value is None else value.encode("latin-1").decode("utf-8", "replace")
+
+    @property
     def cookies(self):
         """MultiValues: the cookies of all Cookie fields, in order (RFC 6265 5.4); never raises.
 

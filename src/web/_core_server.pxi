@@ -425,6 +425,7 @@ cdef int loop_begin_stop(Loop loop) except -1:
         for listener in loop.listeners:
             listener_close(loop, listener)
         loop.has_left = True
+        events_end_all(loop)
     if loop.stop_grace < 0:
         return 1
     if loop.stop_delay > 0 and not loop.stopping:
@@ -439,6 +440,7 @@ cdef int loop_begin_stop(Loop loop) except -1:
                 adopt_accepted(loop)
             listener_close(loop, listener)
         adopt_accepted(loop)
+        events_end_all(loop)
     item = loop.all_first
     while item != NULL:
         loop_queue_ready(loop, <Connection>item)

@@ -58,6 +58,8 @@ cdef int stream_begin(Loop loop, Connection c, Request request, Response respons
     pending.framing = framing
     pending.left = producer.length
     http.wants_room = pending.pulls
+    if producer.is_events and events_begin(loop, c, pending) > 0:
+        return ANSWER_STREAMS
     if not pending.pulls:
         return stream_drain(loop, c, pending)
     return stream_pull(loop, c, pending)

@@ -112,6 +112,8 @@ cdef void turn_deadline(Loop loop, Deadline* due) noexcept nogil:
     elif due.kind == DEADLINE_IDLE:
         loop.row.counts.timeouts[<int>TIMEOUT_IDLE] += 1
         transport_end(loop, <Connection>due.owner, CLOSE_IDLE_TIMEOUT)
+    elif due.kind == DEADLINE_QUIET:
+        events_look(loop, <Connection>due.owner)
     elif due.kind == DEADLINE_PING:
         socket_look(loop, <Connection>due.owner)
     else:

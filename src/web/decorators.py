@@ -19,6 +19,7 @@ from web.routing import (
     Route,
     RouteOptions,
 )
+from web.sse import SSE, EventsHandler, SSEOptions
 from web.static import StaticOptions, static
 
 __all__ = ["Decorators"]
@@ -28,6 +29,7 @@ B = TypeVar("B", bound=BeforeHook)
 A = TypeVar("A", bound=AfterHook)
 E = TypeVar("E", bound=ErrorsHook)
 L = TypeVar("L", bound=LifeHook)
+S = TypeVar("S", bound=EventsHandler)
 
 
 class Decorators:
@@ -73,6 +75,15 @@ class Decorators:
     def options(self, pattern: str, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
         """Decorator for ``OPTIONS(pattern, handler, **options)``."""
         return self.route("OPTIONS", pattern, **options)
+
+    def sse(self, pattern: str, **options: Unpack[SSEOptions]) -> Callable[[S], S]:
+        """Decorator for ``SSE(pattern, handler, **options)``."""
+
+        def add(handler: S) -> S:
+            self.add(SSE(pattern, handler, **options))
+            return handler
+
+        return add
 
     def before(self, hook: B) -> B:
         """Decorator for ``before(hook)``, without parentheses."""
