@@ -71,6 +71,7 @@ cdef class Loop:
     cdef bint spawns_eagerly
     cdef object call_soon       # of that asyncio
     cdef bint flush_asked       # it will call flush()
+    cdef bint between           # between two turns something is answered or sent: the arenas are in use
     cdef readonly set sockets   # WebSockets that are open
     cdef readonly set tasks     # WebSockets whose async handlers run
     cdef dict rooms             # topic -> {WebSocket: None}, in the order in which they came
@@ -290,6 +291,7 @@ cdef class Loop:
         self.spawn = spawn
         self.spawns_eagerly = eagerly
         self.call_soon = call_soon
+        self.flush_asked = False
 
     def use_threads(self, int threads, Py_ssize_t most):
         """Starts threads for handlers that may block; past ``most`` that wait the answer is 503."""
@@ -304,13 +306,17 @@ cdef class Loop:
     def flush(self):
         """Sends what was given to WebSockets between two turns."""
         self.flush_asked = False
-        if self.is_open and not self.running:
+        if self.is_open and not self.running and not self.between:
             turn_between(self)
             turn_between_end(self)
 
     def publish(self, str topic not None, message not None):
-        """Sends a message, str or bytes-like, to all WebSockets that have subscribed to a topic. From any thread."""
-        if not isinstance(message, (str, bytes)):
+        """Sends a message, str or bytes-like, to all WebSockets that have subscribed to a topic. From any thread.
+        UnicodeEncodeError: half of a surrogate pair."""
+        cdef Py_ssize_t[1] length
+        if isinstance(message, str):
+            PyUnicode_AsUTF8AndSize(message, length)        # here, where the sender is told
+        elif type(message) is not bytes:
             message = bytes(memoryview(message))
         if self.running and self.thread == PyThread_get_thread_ident():
             room_send(self, topic, message)

@@ -364,6 +364,12 @@ class Server:
         else:
             self._stop_here(seconds, delay)
 
+    def publish(self, topic: str, message: str | bytes | bytearray | memoryview) -> None:
+        """Sends a message, str as text or bytes-like as binary, to all WebSockets of this process that have subscribed
+        to a topic. From any thread; nothing where nothing runs. UnicodeEncodeError: half of a surrogate pair."""
+        if self._loop is not None:
+            self._loop.publish(topic, message)
+
     def _stop_here(self, grace: float | None = None, delay: float = 0.0) -> None:
         """stop() of this process alone, without the master's knowledge."""
         seconds = self.limits.shutdown_grace if grace is None else grace
