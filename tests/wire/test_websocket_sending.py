@@ -21,6 +21,15 @@ from tests.wire.websocket_peers import (
 LARGE = 40_000  # bytes: more than what is copied (16 KiB)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def uvloop_is_warm() -> None:
+    """The first loop of a process makes a pipe that is never closed."""
+    with suppress(ImportError):
+        import uvloop
+
+        uvloop.new_event_loop().close()
+
+
 def is_alive(peer: SocketPeer) -> bool:
     return peer.ask("are you there?") == "are you there?"
 
