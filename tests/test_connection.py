@@ -8,7 +8,7 @@ import select
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -512,7 +512,9 @@ def try_all(value: Any, name: str) -> None:
         attribute = getattr(value, name)
         for odd in ODD:
             with suppress(Exception):
-                attribute(*odd)
+                found = attribute(*odd)
+                if isinstance(found, Coroutine):
+                    found.send(None)
     with suppress(Exception):
         setattr(value, name, None)
 

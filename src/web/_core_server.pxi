@@ -258,6 +258,9 @@ cdef class Loop:
                     turn_finish(self)
         finally:
             self.running = False
+        if self.raised is not None:     # by the last that was told of its end
+            raised, self.raised = self.raised, None
+            raise raised
 
     def stop(self, double grace=0.0, double delay=0.0):
         """Stops accepting, ends idle connections, lets open requests finish for grace seconds, then ends those too.

@@ -138,6 +138,11 @@ cdef inline size_t socket_held(Connection c) noexcept nogil:
     return output_held(&c.http.out) + c.http.socket.out.size
 
 
+cdef inline size_t socket_mark(Loop loop) noexcept nogil:
+    """Bytes from which awaiting send() waits: whoever awaits never comes past Limits.out_buffer."""
+    return min(<size_t>SOCKET_MARK, loop.limits.out_buffer)
+
+
 # -- the connection's share of a turn (no GIL) -----------------------------------------------------------------------
 
 cdef void socket_read(Loop loop, Connection c) noexcept nogil:
@@ -262,13 +267,13 @@ cdef void socket_settle(Loop loop, Connection c) noexcept nogil:
     cdef unsigned char want = c.write_wants
     if loop.stopping and s.state == SOCKET_OPEN:
         loop_queue_ready(loop, c)       # it opened, or was being called, when the loop was asked to stop
-    if s.state > SOCKET_OPEN:
-        if not c.deadline.is_set or c.deadline.kind != DEADLINE_LINGER:
-            deadline_set(&loop.deadlines, &c.deadline, DEADLINE_LINGER, loop.now)
-    elif http.out.first != NULL:
+    if http.out.first != NULL:      # that of a close begins when its frame, the last in the queue, is sent
         if not c.deadline.is_set or c.deadline.kind != DEADLINE_RATE:
             rate_restart(loop, c)
             deadline_set(&loop.deadlines, &c.deadline, DEADLINE_RATE, loop.now)
+    elif s.state > SOCKET_OPEN:
+        if not c.deadline.is_set or c.deadline.kind != DEADLINE_LINGER:
+            deadline_set(&loop.deadlines, &c.deadline, DEADLINE_LINGER, loop.now)
     elif not c.deadline.is_set or c.deadline.kind != DEADLINE_PING:
         deadline_set(&loop.deadlines, &c.deadline, DEADLINE_PING, loop.now)
     if http.out.first != NULL and want == 0:
@@ -350,7 +355,7 @@ cdef int socket_deliver(Loop loop, Connection c) except -1:
     cdef int delivered = 0
     cdef int64_t called_at = web_coarse_ns()
     cdef bytes data
-    if s.wants_room and socket_held(c) < SOCKET_MARK:
+    if s.wants_room and socket_held(c) < socket_mark(loop):
         ws.give_room()
     while s.whole and s.state == SOCKET_OPEN:
         s.whole = False

@@ -233,7 +233,7 @@ cdef class WebSocket:
 
     def __await__(self):
         """Waits until the peer has room again."""
-        if self.s.state != SOCKET_OPEN or self.buffered < SOCKET_MARK:
+        if self.s.state != SOCKET_OPEN or self.buffered < socket_mark(self.loop):
             return iter(())
         future = _running_loop().create_future()
         if self.room is None:
@@ -261,8 +261,7 @@ cdef class WebSocket:
         if not self.is_ours():
             mail_post(self.loop, (self, opcode, owner))
             return 1
-        if socket_held(self.connection) + length > self.loop.limits.out_buffer and opcode < WS_OP_CLOSE \
-                and self.overflows(length):
+        if socket_held(self.connection) > self.loop.limits.out_buffer and opcode < WS_OP_CLOSE and self.overflows():
             return 1
         if self.s.deflates and length >= SOCKET_DEFLATED and opcode < WS_OP_CLOSE:
             self.put_deflated(opcode, data, length)
@@ -307,10 +306,8 @@ cdef class WebSocket:
         Py_IncRef(segment.owner)
         return 1
 
-    cdef bint overflows(self, size_t length) except -1:
+    cdef bint overflows(self) except -1:
         """The peer does not read: by the route's policy the message is dropped (True), or the WebSocket ends."""
-        if socket_held(self.connection) == 0:       # one message that is larger than the limit may go out
-            return False
         if self.drops:
             self.dropped += 1
             return True

@@ -103,7 +103,7 @@ def test_a_paused_peer_that_is_gone_is_no_spin(serve: Serve, leaves: Any) -> Non
     site = serve(web.WS("/", gate.handler))
     peer = SocketPeer(site.connect())
     peer.send(*[text("x" * 2000)] * 200)
-    eventually(lambda: gate.ws is not None, "the handler runs")
+    eventually(lambda: site.counter("bytes_received") > 100_000, "it is paused")
     leaves(peer.peer)
     threading.Event().wait(0.1)  # what is measured next is a span of time
     before = cpu()
@@ -182,6 +182,39 @@ def test_awaiting_send_waits_for_a_peer_that_does_not_read(serve: Serve) -> None
         assert peer.frame() == (BINARY, number.to_bytes(2, "big") * (FLOOD // 2))
     assert peer.close() == (1000, "")
     assert sent == count
+
+
+def test_who_awaits_is_never_past_the_limit(serve: Serve) -> None:
+    """... however small it is."""
+    count = 3000
+
+    async def handler(ws: web.WebSocket) -> None:
+        for number in range(count):
+            await ws.send(number.to_bytes(2, "big") * 5000)
+
+    peer = SocketPeer(serve(web.WS("/", handler), out_buffer=16 * 1024).connect(receive_buffer=4096))
+    threading.Event().wait(0.1)
+    for number in range(count):
+        assert peer.frame() == (BINARY, number.to_bytes(2, "big") * 5000)
+    assert peer.close() == (1000, "")
+
+
+def test_what_was_sent_before_a_close_has_the_time_that_it_needs(serve: Serve) -> None:
+    """The deadline of the closing handshake begins when the close frame is sent."""
+
+    def does(event: Event, ws: web.WebSocket) -> None:
+        if isinstance(event, web.Message):
+            ws.send(b"x" * 12_000_000).close(4000)
+
+    site = serve(web.WS("/", Notes(does).plain), response_grace=LONG, linger_timeout=0.2)
+    peer = SocketPeer(site.connect(receive_buffer=4096))
+    peer.say("go")
+    threading.Event().wait(0.6)
+    assert peer.frame() == (BINARY, b"x" * 12_000_000)
+    assert peer.closed() == (4000, "")
+    with suppress(ConnectionError):
+        peer.peer.rest()
+    site.await_closed("linger_timeout")
 
 
 @pytest.mark.parametrize("leaves", [Peer.close, Peer.reset])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import web
-from tests.wire.clients import eventually, request
+from tests.wire.clients import eventually
 from tests.wire.sites import Embed, Serve
 from tests.wire.websocket_peers import (
     LONG, PING, PONG, Event, Notes, SocketPeer, closing, frame, in_thread, opening, text, until_quiet,
@@ -166,11 +166,30 @@ def test_an_accept_that_waits_and_a_handler_that_sends_now(
         peer = SocketPeer(site.connect())
         assert [peer.text() for _ in range(3)] == ["0", "1", "2"]
         peer.close()
-    gone = site.connect()
-    gone.send(request("/"))
-    gone.reset()
     assert not told
     assert not caplog.records
+
+
+def test_a_peer_that_is_gone_when_connect_is_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two turns, too, Close comes when Connect is over."""
+    told: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", told.append)
+    asked, gone = threading.Event(), threading.Event()
+
+    async def accept(req: web.Request) -> None:
+        await asyncio.sleep(0)
+        asked.set()
+        assert gone.wait(10)  # in the midst of a step: the loop does not see it
+
+    notes = Notes(lambda event, ws: ws.send_now("x") if isinstance(event, web.Connect) else None)
+    site = serve(web.WS("/", notes.plain, accept=accept))
+    peer = site.connect()
+    peer.send(opening())
+    assert asked.wait(10)
+    peer.reset()
+    gone.set()
+    assert notes.until_closed() == [web.Connect(), web.Close(1006, "")]
+    assert not told
 
 
 # -- from other threads ------------------------------------------------------------------------------------------------
