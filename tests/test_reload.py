@@ -65,7 +65,9 @@ def test_a_reload_replaces_every_worker_and_loses_no_connection() -> None:
 
 def test_websockets_stay_with_the_worker_that_is_replaced_and_are_closed_at_its_end() -> None:
     """They have no last answer: 1001 comes when the worker that is replaced stops."""
-    route = "server.app.add(web.WS('/ws', lambda event, params, ws: getattr(event, 'text', '') and ws.send(event.text)))"
+    route = (
+        "server.app.add(web.WS('/ws', lambda event, params, ws: getattr(event, 'text', '') and ws.send(event.text)))"
+    )
     with serving(ONE_IMPATIENT, route) as (child, port):
         _, worker = pids(port)
         with connect(port) as sock:

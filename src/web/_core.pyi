@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import Context
 from datetime import datetime, timedelta
 from types import SimpleNamespace, UnionType
@@ -684,13 +684,13 @@ class SocketClosed(WebError):  # noqa: N818 - it says what is
 
 @final
 class Connect:
-    __match_args__: tuple[()]
+    __match_args__ = ()
     def __hash__(self) -> int: ...
     def __eq__(self, other: object) -> bool: ...
 
 @final
 class Message:
-    __match_args__: tuple[Literal["text"]]
+    __match_args__ = ("text",)
     @property
     def text(self) -> str: ...
     def __init__(self, text: str) -> None: ...
@@ -699,7 +699,7 @@ class Message:
 
 @final
 class Binary:
-    __match_args__: tuple[Literal["data"]]
+    __match_args__ = ("data",)
     @property
     def data(self) -> bytes: ...
     def __init__(self, data: bytes) -> None: ...
@@ -708,7 +708,7 @@ class Binary:
 
 @final
 class Close:
-    __match_args__: tuple[Literal["code"], Literal["reason"]]
+    __match_args__ = ("code", "reason")
     @property
     def code(self) -> int: ...
     @property
@@ -746,7 +746,7 @@ class WebSocket:
     def send_now(self, data: str | Buffer) -> bool: ...
     def ping(self, data: Buffer = b"") -> Self: ...
     def close(self, code: int = 1000, reason: str = "") -> Self: ...
-    def __await__(self) -> Iterator[None]: ...
+    def __await__(self) -> Generator[Any]: ...
     def subscribe(self, topic: str) -> None: ...
     def unsubscribe(self, topic: str) -> None: ...
     def __aiter__(self) -> Self: ...

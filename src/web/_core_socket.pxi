@@ -8,10 +8,11 @@
 #     OVER     nothing more is sent or received: the transport is ending, or gone
 #
 # Ways of a message. In: socket_read receives into the turn's arena and feeds the frame reader (no GIL); a message that
-# is whole waits in Socket.message while the connection stands in the call list; socket_call (GIL) makes an object of it,
-# gives it to the application, and goes on with the input. Control frames never need the GIL. Out: frames are gathered
-# in Socket.out, from wherever the application is; socket_flush moves them into the connection's queue (http.out) when
-# that is empty, so what one turn, or one step of a Task, has to say leaves in one system call.
+# is whole waits in Socket.message while the connection stands in the call list; socket_call (GIL) makes an object of
+# it, gives it to the application, and goes on with the input. Until then the input stays where it is, though others
+# send to the connection: the message may lie in it (exchange_settle). Control frames never need the GIL. Out: frames
+# are gathered in Socket.out, from wherever the application is; socket_flush moves them into the connection's queue
+# (http.out) when that is empty, so what one turn, or one step of a Task, has to say leaves in one system call.
 #
 # Ownership: the WebSocket owns its Socket, with zlib's states and both buffers, and frees them in __dealloc__. Http1
 # owns a reference to it (socket_object; socket points into it) until the connection is taken out; then, with the GIL,

@@ -8,8 +8,8 @@ from web.errors import WebError
 
 
 class SocketClosed(WebError):
-    """A message was to be sent, or awaited, and the WebSocket is closing or closed. ``code`` and ``reason`` are those of
-    the close frame; 1006 where there was none (RFC 6455 7.4.1)."""
+    """A message was to be sent, or awaited, and the WebSocket is closing or closed. ``code`` and ``reason`` are those
+    of the close frame; 1006 where there was none (RFC 6455 7.4.1)."""
 
     def __init__(self, int code, str reason):
         super().__init__(f"the WebSocket is closed: {code}{f', {reason}' if reason else ''}")
@@ -181,8 +181,8 @@ cdef class WebSocket:
     # -- sending -----------------------------------------------------------------------------------------------------
 
     def send(self, data not None):
-        """Queues a message at once: str as text, bytes-like as binary. Awaiting what it returns waits until the peer has
-        room; it may be ignored. SocketClosed: it is not open."""
+        """Queues a message at once: str as text, bytes-like as binary. Awaiting what it returns waits until the peer
+        has room; it may be ignored. SocketClosed: it is not open."""
         if isinstance(data, str):
             self.send_text(<str>data)
         else:
@@ -563,8 +563,8 @@ def open_websocket(Request request not None, headers, handler, bint in_task, *, 
                    bint drops=False):
     """The answer of a WS route that accepts: a Response with status 101, for this request's connection only.
 
-    ``headers``: the fields of the handshake; ``deflate``: (our bits, memory level, level, takeover, the peer's bits, its
-    takeover), or None.
+    ``headers``: the fields of the handshake; ``deflate``: (our bits, memory level, level, takeover, the peer's bits,
+    its takeover), or None.
     """
     cdef WebSocket ws = WebSocket.__new__(WebSocket)
     cdef Response response = <Response>Response.__new__(Response)

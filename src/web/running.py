@@ -151,7 +151,8 @@ async def _finish_tasks(core: Loop, patience: float) -> None:
 
 def _tasks(core: Loop) -> dict[asyncio.Task[None], Any]:
     """All Tasks of handlers, and what each of them answers."""
-    return {one.task: one for one in (*core.pendings, *core.tasks) if one.task is not None}
+    waiting: list[Any] = [*core.pendings, *core.tasks]
+    return {one.task: one for one in waiting if one.task is not None}
 
 
 async def _end_tasks(core: Loop) -> None:

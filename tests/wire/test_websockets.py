@@ -94,9 +94,7 @@ def test_other_methods_are_no_routes(serve: Serve, method: str) -> None:
 # -- what is agreed ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("offered", "chosen"), [("", None), ("b", "b"), ("c", None), ("b, a", "a"), ("c,b", "b")]
-)
+@pytest.mark.parametrize(("offered", "chosen"), [("", None), ("b", "b"), ("c", None), ("b, a", "a"), ("c,b", "b")])
 def test_subprotocols(serve: Serve, offered: str, chosen: str | None) -> None:
     notes = Notes()
     site = serve(at_root(notes, protocols=["a", "b"]))
@@ -331,9 +329,7 @@ def test_events_are_values() -> None:
 def library(site: Site, **options: Any) -> Any:
     context: ssl.SSLContext | None = site.certificate.client if site.certificate is not None else None
     scheme = "wss" if context is not None else "ws"
-    return connect_library(
-        f"{scheme}://localhost:{site.server.port}/", ssl=context, sock=site.raw().sock, **options
-    )
+    return connect_library(f"{scheme}://localhost:{site.server.port}/", ssl=context, sock=site.raw().sock, **options)
 
 
 @pytest.mark.parametrize("deflate", [False, True])

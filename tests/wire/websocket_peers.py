@@ -199,4 +199,3 @@ def in_thread(work: Callable[[], Any]) -> Any:
 def leave(peer: Peer) -> None:
     with suppress(OSError):
         peer.close()
-
