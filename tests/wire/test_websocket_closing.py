@@ -221,7 +221,18 @@ def test_the_end_of_an_async_handler_is_a_close(serve: Serve) -> None:
 
     peer = SocketPeer(serve(web.WS("/", handler)).connect())
     assert peer.text() == "bye"
-    assert peer.close() == (1000, "")
+    assert peer.let_close() == (1000, "")
+
+
+@pytest.mark.parametrize("leaves", [Peer.close, Peer.half_close])
+def test_a_peer_that_ends_instead_of_answering(serve: Serve, leaves: Callable[[Peer], None]) -> None:
+    notes = Notes(close_at(web.Connect()))
+    site = serve(web.WS("/", notes.plain))
+    peer = SocketPeer(site.connect())
+    assert peer.closed() == (4000, "enough")
+    leaves(peer.peer)
+    assert notes.until_closed()[-1] == web.Close(4000, "enough")
+    eventually(lambda: site.closed("done") + site.closed("truncated") == 1, "it is no failure")
 
 
 @pytest.mark.parametrize(

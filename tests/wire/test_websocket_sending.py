@@ -362,7 +362,7 @@ def test_a_handler_that_closes_the_others(embed: Embed) -> None:
         assert sum(map(len, told)) == 2
         for number, peer in enumerate(peers):
             if number != speaker:
-                assert peer.close(4002) == (4002, "")
+                assert peer.let_close() == (4002, "")
         assert is_quiet_about(peers[speaker], site)
 
 
@@ -454,7 +454,7 @@ def test_a_handler_that_fails(serve: Serve, style: str, caplog: pytest.LogCaptur
     site = serve(web.WS("/a/:b", getattr(notes, style)))
     peer = SocketPeer(site.connect(), "/a/b")
     peer.say("x")
-    assert peer.close(1011) == (1011, "")
+    assert peer.let_close() == (1011, "")
     eventually(lambda: caplog.records, "it is logged")
     (record,) = caplog.records
     assert record.levelno == logging.ERROR

@@ -13,7 +13,7 @@ from websockets.sync.client import connect as connect_library
 
 import web
 from tests.wire.clients import eventually, request
-from tests.wire.sites import Serve, Site
+from tests.wire.sites import Embed, Serve, Site
 from tests.wire.websocket_peers import (
     BINARY,
     CONTINUATION,
@@ -28,6 +28,7 @@ from tests.wire.websocket_peers import (
     frame,
     opening,
     text,
+    until_quiet,
 )
 from web.errors import RouteError
 
@@ -309,6 +310,19 @@ def test_many_messages_in_one_turn_do_not_hold_the_others_up(serve: Serve) -> No
     crowd.say(*["x"] * 5000)
     assert one.ask("y") == "y"
     assert [crowd.text() for _ in range(5000)] == ["x"] * 5000
+
+
+def test_the_share_of_one_connection_in_a_turn(embed: Embed) -> None:
+    notes = Notes(lambda event, ws: None)
+    site = embed(at_root(notes))
+    with site.connect() as raw:
+        peer = SocketPeer(raw)
+        until_quiet(site)
+        peer.say(*["x"] * 1000)
+        site.server.run_once(0)
+        assert len(notes.events) == 1 + 256
+        until_quiet(site)
+        assert len(notes.events) == 1 + 1000
 
 
 def test_events_are_values() -> None:

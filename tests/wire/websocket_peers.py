@@ -94,6 +94,13 @@ class SocketPeer:
         assert self.peer.clean_end
         return said
 
+    def let_close(self) -> tuple[int | None, str]:
+        """The server closes first, and is answered: (code, reason) that it said."""
+        said = self.closed()
+        self.send(closing(said[0]))
+        assert self.peer.rest() == b""
+        return said
+
     def close(self, code: int | None = 1000, reason: str = "") -> tuple[int | None, str]:
         self.send(closing(code, reason))
         return self.ended()
