@@ -107,6 +107,7 @@ def test_what_breaks_the_protocol_or_a_limit(serve: Serve, style: str, bad: str)
     assert notes.until_closed() == [web.Connect(), web.Message("before"), web.Close(code, reason)]
     peer.peer.close()
     site.await_closed("websocket")
+    assert not any(site.server.stats()["timeouts"].values())
 
 
 def test_what_is_just_within_the_limits(serve: Serve, style: str) -> None:
@@ -261,6 +262,7 @@ def test_a_silent_peer_is_asked_three_times(serve: Serve, style: str) -> None:
         assert peer.peer.rest() == b""
     assert notes.until_closed() == [web.Connect(), web.Close(1006, "")]
     site.await_closed("websocket_silent")
+    assert not any(site.server.stats()["timeouts"].values())
 
 
 def test_a_peer_that_answers_stays(serve: Serve) -> None:
