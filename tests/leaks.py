@@ -1,7 +1,7 @@
 """What a server does in its life, for a leak checker to look at: ``make asan`` runs it under LeakSanitizer.
 
 Plain and TLS connections over socket pairs: answers small, large, from a file and from what is kept of one, errors,
-kept requests, health routes, counters, handshakes that fail, peers that leave at each point; and the WebSocket codec.
+kept requests, health routes, counters, handshakes that fail, WebSockets, peers that leave at each point; and the codec.
 A program, not a test: LeakSanitizer looks when a process ends.
 """
 
@@ -114,6 +114,48 @@ def websocket_codec() -> None:
         hotpath.Inflater(takeover=takeover).feed(compressed[:50], ends=False)
 
 
+sockets: list[web.WebSocket] = []
+
+
+def on_event(event: object, params: dict[str, object], ws: web.WebSocket) -> None:
+    """Echoes, large ones too; holds the last few WebSockets; fails at a word; is in a room."""
+    match event:
+        case web.Connect():
+            sockets.append(ws)
+            del sockets[:-3]
+            ws.subscribe("all")
+            ws.send(b"l" * 50_000).send("hello " * 200)
+        case web.Message("fail"):
+            raise ValueError
+        case web.Message("close"):
+            ws.close(4000, "as asked")
+        case web.Message(text):
+            for one in sockets:
+                with suppress(web.SocketClosed):
+                    one.send(text * 100)
+
+
+def websocket_wires() -> list[bytes]:
+    """What clients send from the opening on: whole, wrong, and unfinished."""
+    opening = (
+        "GET {} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    )
+    packed = hotpath.Deflater(takeover=True).message(b"hello " * 20_000)
+    frames = [
+        *(hotpath.write_frame(1, word, mask=b"abcd") for word in (b"hello", b"close", b"fail")),
+        hotpath.write_frame(2, b"x" * 50_000, mask=b"abcd") * 3,
+        hotpath.write_frame(1, b"fragment", fin=False, mask=b"abcd"),
+        hotpath.write_frame(9, b"ping", mask=b"abcd"),
+        hotpath.write_frame(1, packed, rsv1=True, mask=b"abcd"),
+        hotpath.write_frame(1, packed[:50], rsv1=True, mask=b"abcd"),
+        hotpath.write_frame(8, b"\x03\xe8bye", mask=b"abcd"),
+        b"nonsense" * 3,
+    ]
+    opened = [opening.format(path).encode() for path in ("/ws", "/packed")]
+    return [start + b"".join(frames[:count]) for start in opened for count in range(len(frames) + 1)]
+
+
 def main() -> None:
     """The life of a server."""
     for _ in range(ROUNDS):
@@ -138,11 +180,13 @@ def main() -> None:
             web.readyz(),
             web.metrics(),
             static,
+            web.WS("/ws", on_event),
+            web.WS("/packed", on_event, deflate=True, slow="drop"),
             web.after(lambda req, params, resp: resp.with_header("X-After", "yes")),
         )
         for _ in range(ROUNDS):
             server = web.Server(app, "127.0.0.1", 0)
-            for data in requests():
+            for data in requests() + websocket_wires():
                 small.write_bytes(b"s" * 1000)  # what was kept of it is dropped
                 plain(server, data, half=False)
                 plain(server, data, half=True)
@@ -152,6 +196,7 @@ def main() -> None:
             server.run_once(0)
             server.close()
     kept.clear()
+    sockets.clear()
     malloc = ctypes.CDLL(None).malloc  # lost at once: the report shows that somebody looked
     malloc.restype = None
     malloc(12345)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-import inspect
 import os
 import select
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -513,9 +512,9 @@ def try_all(value: Any, name: str) -> None:
         attribute = getattr(value, name)
         for odd in ODD:
             with suppress(Exception):
-                result = attribute(*odd)
-                if inspect.isawaitable(result):
-                    result.close()  # a coroutine, which is never to be awaited
+                found = attribute(*odd)
+                if isinstance(found, Coroutine):
+                    found.send(None)
     with suppress(Exception):
         setattr(value, name, None)
 

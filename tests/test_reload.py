@@ -14,6 +14,7 @@ import pytest
 import web
 from tests.masters import (
     HUP,
+    ONE_IMPATIENT,
     SERVER,
     TERM,
     TWO,
@@ -37,6 +38,8 @@ from tests.serving import (
     program,
     read_all,
 )
+from tests.wire.clients import Peer
+from tests.wire.websocket_peers import SocketPeer, closing
 
 # -- reload ------------------------------------------------------------------------------------------------------------
 
@@ -57,6 +60,26 @@ def test_a_reload_replaces_every_worker_and_loses_no_connection() -> None:
         after = {pids(port)[1] for _ in range(50)}
         assert len(before) == len(after) == 2
         assert not before & after
+        stop(child)
+
+
+def test_websockets_stay_with_the_worker_that_is_replaced_and_are_closed_at_its_end() -> None:
+    """They have no last answer: 1001 comes when the worker that is replaced stops."""
+    route = (
+        "server.app.add(web.WS('/ws', lambda event, params, ws: getattr(event, 'text', '') and ws.send(event.text)))"
+    )
+    with serving(ONE_IMPATIENT, route) as (child, port):
+        _, worker = pids(port)
+        with connect(port) as sock:
+            peer = SocketPeer(Peer(sock), "/ws")
+            assert peer.ask("before") == "before"
+            child.signal(HUP)
+            child.says("the reload is done")
+            assert peer.closed() == (1001, "the server stops")
+            peer.send(closing(1001))
+            assert peer.peer.rest() == b""
+        until(lambda: gone(worker))
+        assert pids(port)[1] != worker
         stop(child)
 
 

@@ -33,7 +33,9 @@ cdef inline int exchange_call(Loop loop, Connection c) except -1:
     if c.http == NULL:          # a thread had answered, and the answer was sent, before its turn to be called came
         return 1
     if c.http.socket != NULL:
-        return socket_call(loop, c)
+        socket_call(loop, c)
+        loop.now = web_monotonic_ns()
+        return 1
     # Those behind it were read with it: they have waited as long. Answers leave when all of them are there.
     ready_at = c.http.ready_at if c.http.stream == STREAM_READY else loop.now
     exchange_call_all(loop, c)

@@ -333,7 +333,8 @@ cdef Py_ssize_t exchange_receive(Loop loop, Connection c, size_t budget) noexcep
             if http.in_cap == 0:
                 loop.in_top += n
     if n > 0:
-        http.moved += n
+        if http.socket == NULL:         # a WebSocket's rate is that at which its peer takes what is sent
+            http.moved += n
         loop.row.counts.bytes_received += n
     return n
 
@@ -466,6 +467,8 @@ cdef void exchange_settle(Loop loop, Connection c) noexcept nogil:
     cdef bint partial
     if http == NULL:
         loop_watch(loop, c, WEB_READ | c.write_wants)
+        return
+    if http.socket != NULL and http.socket.whole:   # it is called within this turn: the message may lie in the input
         return
     if input_keep(http) < 0 or output_keep(loop, &http.out) < 0:
         take_out(loop, c, CLOSE_NO_MEMORY)

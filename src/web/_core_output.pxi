@@ -99,7 +99,7 @@ cdef void collect_garbage(Loop loop) noexcept:
             pending_abandon(<Pending>http.pending)
             pending_release(http)
         if http.socket_object != NULL:
-            socket_abandon(<WebSocket>http.socket_object)
+            socket_abandon(loop, <WebSocket>http.socket_object)
             socket_release(http)
         http1_recycle(loop, http)
     while loop.garbage != NULL:

@@ -10,7 +10,8 @@
 #   the Response cannot tell which. _parts is None when all of the file is sent.
 # - _validators holds the lines that such content is sent with, as long as the status is 200: a file that is opened gets
 #   them then (_core_conditional). Where a changed copy sets one of these fields itself, that line is left out.
-# - status is 200 to 599, or 101 where the answer opens a WebSocket (open_websocket). With 204, 205 and 304 (RFC 9110 15.3.5, 15.3.6, 15.4.5) there is neither body nor file.
+# - status is 200 to 599, or 101 where the answer opens a WebSocket (open_websocket). With 204, 205 and 304
+#   (RFC 9110 15.3.5, 15.3.6, 15.4.5) there is neither body nor file.
 #
 # What the exchange writes itself (Content-Length, Date, Server, Connection ...) an application cannot set: it is
 # refused when it is tried, because two voices about framing are how responses are split (RFC 9112 11.1).

@@ -102,7 +102,7 @@ cdef int room_put(Loop loop, WebSocket ws, bytes frame) except -1:
     """Queues a shared frame for one member, which is open. SocketClosed: the policy closed it."""
     cdef size_t size = <size_t>PyBytes_GET_SIZE(frame)
     cdef const char* start = PyBytes_AS_STRING(frame)
-    if socket_held(ws.connection) + size > loop.limits.out_buffer and ws.overflows(size):
+    if socket_held(ws.connection) > loop.limits.out_buffer and ws.overflows():
         return 1
     if <unsigned char>start[0] & 0x40:
         ws_deflater_free(&ws.s.deflater)

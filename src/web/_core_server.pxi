@@ -71,6 +71,7 @@ cdef class Loop:
     cdef bint spawns_eagerly
     cdef object call_soon       # of that asyncio
     cdef bint flush_asked       # it will call flush()
+    cdef bint between           # between two turns something is answered or sent: the arenas are in use
     cdef readonly set sockets   # WebSockets that are open
     cdef readonly set tasks     # WebSockets whose async handlers run
     cdef dict rooms             # topic -> {WebSocket: None}, in the order in which they came
@@ -258,6 +259,9 @@ cdef class Loop:
                     turn_finish(self)
         finally:
             self.running = False
+        if self.raised is not None:     # by the last that was told of its end
+            raised, self.raised = self.raised, None
+            raise raised
 
     def stop(self, double grace=0.0, double delay=0.0):
         """Stops accepting, ends idle connections, lets open requests finish for grace seconds, then ends those too.
@@ -291,6 +295,7 @@ cdef class Loop:
         self.spawn = spawn
         self.spawns_eagerly = eagerly
         self.call_soon = call_soon
+        self.flush_asked = False
 
     def use_threads(self, int threads, Py_ssize_t most):
         """Starts threads for handlers that may block; past ``most`` that wait the answer is 503."""
@@ -305,7 +310,7 @@ cdef class Loop:
     def flush(self):
         """Sends what was given to WebSockets between two turns."""
         self.flush_asked = False
-        if self.is_open and not self.running:
+        if self.is_open and not self.running and not self.between:
             turn_between(self)
             turn_between_end(self)
 

@@ -9,8 +9,9 @@
 #
 # Ways of a message. In: socket_read receives into the turn's arena and feeds the frame reader (no GIL); a message that
 # is whole waits in Socket.message while the connection stands in the call list; socket_call (GIL) makes an object of
-# it, gives it to the application, and goes on with the input. Control frames never need the GIL. Out: frames are
-# gathered in Socket.out, from wherever the application is; socket_flush moves them into the connection's queue
+# it, gives it to the application, and goes on with the input. Until then the input stays where it is, though others
+# send to the connection: the message may lie in it (exchange_settle). Control frames never need the GIL. Out: frames
+# are gathered in Socket.out, from wherever the application is; socket_flush moves them into the connection's queue
 # (http.out) when that is empty, so what one turn, or one step of a Task, has to say leaves in one system call.
 #
 # Ownership: the WebSocket owns its Socket, with zlib's states and both buffers, and frees them in __dealloc__. Http1
@@ -109,16 +110,20 @@ cdef int socket_close(Socket* s, unsigned short code, const char* reason, size_t
     if socket_put_close(s, code, reason, length) < 0:
         return WEB_FAILED
     socket_note_close(s, code, reason, length)
+    s.paused = False            # nobody takes messages any more: the peer's close frame stands behind them
     return socket_step(s, SOCKET_CLOSING)
 
 
 cdef int socket_flush(Loop loop, Connection c) noexcept nogil:
     """Moves the gathered frames into the connection's queue, if that is empty: 1, or WEB_FAILED without memory."""
-    cdef Socket* s = c.http.socket
-    cdef Segment* segment
-    if s.out.size == 0 or c.http.out.first != NULL:
+    if c.http.socket.out.size == 0 or c.http.out.first != NULL:
         return 1
-    segment = segment_take(loop, &c.http.out)
+    return socket_queue(loop, c.http.socket, &c.http.out)
+
+
+cdef int socket_queue(Loop loop, Socket* s, Output* out) noexcept nogil:
+    """Appends the gathered frames to a queue: 1, or WEB_FAILED without memory."""
+    cdef Segment* segment = segment_take(loop, out)
     if segment == NULL:
         return WEB_FAILED
     segment.heap = <char*>s.out.data
@@ -134,6 +139,11 @@ cdef inline size_t socket_held(Connection c) noexcept nogil:
     return output_held(&c.http.out) + c.http.socket.out.size
 
 
+cdef inline size_t socket_mark(Loop loop) noexcept nogil:
+    """Bytes from which awaiting send() waits: whoever awaits never comes past Limits.out_buffer."""
+    return min(<size_t>SOCKET_MARK, loop.limits.out_buffer)
+
+
 # -- the connection's share of a turn (no GIL) -----------------------------------------------------------------------
 
 cdef void socket_read(Loop loop, Connection c) noexcept nogil:
@@ -144,6 +154,9 @@ cdef void socket_read(Loop loop, Connection c) noexcept nogil:
     cdef Py_ssize_t n
     if loop.stopping and s.state == SOCKET_OPEN and socket_close(s, WS_GOING_AWAY, "the server stops", 16) < 0:
         take_out(loop, c, CLOSE_NO_MEMORY)
+        return
+    if s.paused and c.events & WEB_HANGUP:      # the poller would tell it for ever
+        take_out(loop, c, CLOSE_PEER_LEFT)
         return
     while not s.paused and not s.whole and http.writing == WRITE_OPEN:
         if not socket_parse(loop, c):
@@ -253,13 +266,15 @@ cdef void socket_settle(Loop loop, Connection c) noexcept nogil:
     cdef Http1* http = c.http
     cdef Socket* s = http.socket
     cdef unsigned char want = c.write_wants
-    if s.state > SOCKET_OPEN:
-        if not c.deadline.is_set or c.deadline.kind != DEADLINE_LINGER:
-            deadline_set(&loop.deadlines, &c.deadline, DEADLINE_LINGER, loop.now)
-    elif http.out.first != NULL:
+    if loop.stopping and s.state == SOCKET_OPEN:
+        loop_queue_ready(loop, c)       # it opened, or was being called, when the loop was asked to stop
+    if http.out.first != NULL:      # that of a close begins when its frame, the last in the queue, is sent
         if not c.deadline.is_set or c.deadline.kind != DEADLINE_RATE:
             rate_restart(loop, c)
             deadline_set(&loop.deadlines, &c.deadline, DEADLINE_RATE, loop.now)
+    elif s.state > SOCKET_OPEN:
+        if not c.deadline.is_set or c.deadline.kind != DEADLINE_LINGER:
+            deadline_set(&loop.deadlines, &c.deadline, DEADLINE_LINGER, loop.now)
     elif not c.deadline.is_set or c.deadline.kind != DEADLINE_PING:
         deadline_set(&loop.deadlines, &c.deadline, DEADLINE_PING, loop.now)
     if http.out.first != NULL and want == 0:
@@ -274,7 +289,7 @@ cdef void socket_settle(Loop loop, Connection c) noexcept nogil:
 cdef void socket_look(Loop loop, Connection c) noexcept nogil:
     """DEADLINE_PING: a peer that was silent since the look before is asked whether it is there (5.5.2)."""
     cdef Socket* s = c.http.socket
-    if s.heard or s.paused:
+    if s.state != SOCKET_OPEN or s.heard or s.paused:
         s.heard = False
         s.pings = 0
     elif s.pings >= SOCKET_PINGS:
@@ -324,13 +339,24 @@ cdef int socket_begin(Loop loop, Connection c, Request request, Response respons
 
 cdef int socket_call(Loop loop, Connection c) except -1:
     """Gives messages to the application, and room to what awaits it."""
+    try:
+        return socket_deliver(loop, c)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:           # no memory, say: no reason to stop serving others
+        tell_unraisable(_current_exception())
+        take_out(loop, c, CLOSE_HANDLER)
+    return 1
+
+
+cdef int socket_deliver(Loop loop, Connection c) except -1:
     cdef Http1* http = c.http
     cdef WebSocket ws = <WebSocket>http.socket_object
     cdef Socket* s = http.socket
     cdef int delivered = 0
     cdef int64_t called_at = web_coarse_ns()
     cdef bytes data
-    if s.wants_room and socket_held(c) < SOCKET_MARK:
+    if s.wants_room and socket_held(c) < socket_mark(loop):
         ws.give_room()
     while s.whole and s.state == SOCKET_OPEN:
         s.whole = False
@@ -350,17 +376,23 @@ cdef int socket_call(Loop loop, Connection c) except -1:
         if not socket_parse(loop, c):
             return 1
     note_time(loop, ws.endpoint, called_at)
-    if s.whole:
-        loop_queue_call(loop, c)
-    elif not s.paused and http.in_at < http.in_end:
+    if s.whole:                     # somebody has closed it since the message came: it has come too late
+        s.whole = False
+        ws_message_done(&s.message)
+    if not s.paused and (http.in_at < http.in_end or c.has_pending() > 0):
         loop_queue_ready(loop, c)
     return 1
 
 
-cdef void socket_abandon(WebSocket ws) noexcept:
-    """Its connection was taken out (GIL)."""
+cdef void socket_abandon(Loop loop, WebSocket ws) noexcept:
+    """Its connection was taken out (GIL). What must go through leaves by the next turn."""
     try:
         ws.end()
+    except (KeyboardInterrupt, SystemExit):
+        if loop.raised is None:
+            loop.raised = _current_exception()
+        if loop.is_open:
+            web_poller_wake(&loop.poller)
     except BaseException:
         tell_unraisable(_current_exception())
 

@@ -66,7 +66,7 @@ cdef struct Counts:             # uint64_t only: added up as an array
     uint64_t[6] responses       # by status class; 0: none
     Histogram latency
     Histogram turns
-    uint64_t[21] closed         # CLOSE_REASON_COUNT
+    uint64_t[23] closed         # CLOSE_REASON_COUNT
     uint64_t[6] timeouts        # TIMEOUT_COUNT
     uint64_t[12] handshakes_failed      # FAULT_COUNT
     uint64_t handshakes, handshakes_resumed

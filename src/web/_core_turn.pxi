@@ -237,12 +237,14 @@ cdef void turn_between(Loop loop) noexcept nogil:
     turn_between_end."""
     loop.now = web_monotonic_ns()
     loop.in_top = loop.out_top = 0
+    loop.between = True
     stamp_update(loop)
 
 
 cdef int turn_between_end(Loop loop) except -1:
     with nogil:
         turn_send(loop)
+    loop.between = False
     loop_bury(loop)
     turn_arm(loop)
     return 1

@@ -166,8 +166,12 @@ cdef class WebSocket:
 
     @property
     def buffered(self):
-        """int: bytes that wait for the peer."""
-        return 0 if self.connection is None or self.connection.http == NULL else socket_held(self.connection)
+        """int: bytes that wait for the peer. RuntimeError in other threads than the event loop's: it frees them."""
+        if self.connection is None:
+            return 0
+        if not self.is_ours():
+            raise RuntimeError("buffered belongs to the thread of the WebSocket's event loop")
+        return 0 if self.connection.http == NULL else socket_held(self.connection)
 
     def __repr__(self):
         state = ("", "opening", "open", "closing", "closed")[self.s.state]
@@ -191,19 +195,19 @@ cdef class WebSocket:
         return self
 
     def send_now(self, data not None):
-        """Sends what ``send`` takes, and says whether the peer still drains: bool. False: it does not, or is gone."""
+        """Sends what ``send`` takes, and says whether the peer still drains: bool. False: it does not, or is gone. What
+        another thread sends leaves with the loop's next turn, and is not known to drain or not: True."""
         if self.s.state != SOCKET_OPEN:
             return False
         self.send(data)
-        if self.loop.running and self.is_ours():
-            return self.buffered < SOCKET_MARK
-        if self.is_ours():
-            self.loop.flush()
+        if not self.is_ours():
+            return True
+        self.loop.flush()
         return self.s.state == SOCKET_OPEN and self.buffered < SOCKET_MARK
 
     def ping(self, data not None=b""):
         """Sends a ping with up to 125 bytes (RFC 6455 5.5.2). The server sends some itself to peers that are silent."""
-        cdef bytes held = bytes(data)
+        cdef bytes held = data if type(data) is bytes else bytes(memoryview(data))
         if len(held) > WS_CONTROL_MAX:
             raise ValueError(f"ping(): {len(held)} bytes; a control frame holds up to 125 (RFC 6455 5.5)")
         self.put(WS_OP_PING, PyBytes_AS_STRING(held), PyBytes_GET_SIZE(held), held)
@@ -223,12 +227,13 @@ cdef class WebSocket:
             return self
         if socket_close(&self.s, code, PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded)) < 0:
             raise MemoryError
+        loop_queue_ready(self.loop, self.connection)        # it may have been paused
         self.flush_soon()
         return self
 
     def __await__(self):
         """Waits until the peer has room again."""
-        if self.s.state != SOCKET_OPEN or self.buffered < SOCKET_MARK:
+        if self.s.state != SOCKET_OPEN or self.buffered < socket_mark(self.loop):
             return iter(())
         future = _running_loop().create_future()
         if self.room is None:
@@ -256,8 +261,7 @@ cdef class WebSocket:
         if not self.is_ours():
             mail_post(self.loop, (self, opcode, owner))
             return 1
-        if socket_held(self.connection) + length > self.loop.limits.out_buffer and opcode < WS_OP_CLOSE \
-                and self.overflows(length):
+        if socket_held(self.connection) > self.loop.limits.out_buffer and opcode < WS_OP_CLOSE and self.overflows():
             return 1
         if self.s.deflates and length >= SOCKET_DEFLATED and opcode < WS_OP_CLOSE:
             self.put_deflated(opcode, data, length)
@@ -284,22 +288,17 @@ cdef class WebSocket:
         return 1
 
     cdef int put_shared(self, unsigned char opcode, const char* data, size_t length, object owner) except -1:
-        """A large frame: its payload is sent from where it is. What is gathered goes before it."""
+        """A large frame: its payload is sent from where it is. What is gathered goes before it. Without memory for all
+        of it the connection ends: it could not go on in the midst of a frame."""
         cdef Output* out = &self.connection.http.out
-        cdef Segment* segment
+        cdef Segment* segment = NULL
         if ws_buffer_reserve(&self.s.out, WS_HEAD_MAX) < 0:
             raise MemoryError
         self.s.out.size += ws_write_head(self.s.out.data + self.s.out.size, opcode, 1, False, length)
-        segment = segment_take(self.loop, out)
+        if socket_queue(self.loop, &self.s, out) > 0:
+            segment = segment_take(self.loop, out)
         if segment == NULL:
-            raise MemoryError
-        segment.heap = <char*>self.s.out.data
-        segment.data = segment.heap
-        segment.left = self.s.out.size
-        self.s.out.data = NULL
-        self.s.out.size = self.s.out.capacity = 0
-        segment = segment_take(self.loop, out)
-        if segment == NULL:
+            take_out(self.loop, self.connection, CLOSE_NO_MEMORY)
             raise MemoryError
         segment.data = data
         segment.left = length
@@ -307,10 +306,8 @@ cdef class WebSocket:
         Py_IncRef(segment.owner)
         return 1
 
-    cdef bint overflows(self, size_t length) except -1:
+    cdef bint overflows(self) except -1:
         """The peer does not read: by the route's policy the message is dropped (True), or the WebSocket ends."""
-        if socket_held(self.connection) == 0:       # one message that is larger than the limit may go out
-            return False
         if self.drops:
             self.dropped += 1
             return True
@@ -324,13 +321,13 @@ cdef class WebSocket:
         """What was gathered leaves at the end of the turn, or of this step of a Task."""
         cdef Loop loop = self.loop
         loop_queue_answered(loop, self.connection)
-        if loop.running or loop.flush_asked:
+        if loop.running or loop.between or loop.flush_asked:
             return 1
-        loop.flush_asked = True
-        if loop.call_soon is not None:
-            loop.call_soon(loop.flush)
-        else:
+        if loop.call_soon is None:
             loop.wake()
+        else:
+            loop.flush_asked = True
+            loop.call_soon(loop.flush)
         return 1
 
     # -- rooms -------------------------------------------------------------------------------------------------------
@@ -364,6 +361,8 @@ cdef class WebSocket:
         """The next message: str or bytes. SocketClosed at its end."""
         if self.arrived is None:
             raise RuntimeError("receive() is for async handlers; a plain one is called with each message")
+        if not self.is_ours():
+            raise RuntimeError("receive() belongs to the thread of the WebSocket's event loop")
         while not self.arrived:
             if self.s.state > SOCKET_OPEN:
                 raise SocketClosed(self.s.code, self.close_reason)
@@ -391,16 +390,15 @@ cdef class WebSocket:
 
     cdef int begin(self) except -1:
         """It is open."""
-        self.context = PyContext_CopyCurrent()
         if self.in_task:
             self.arrived = _deque()
-            self.loop.call_soon(self._start)
+            self.loop.call_soon(self._start, context=self.context)
             return 1
         return self.tell(_CONNECT)
 
     def _start(self):
         """Runs an async handler. It cannot be started where it was accepted: a Task may be running there."""
-        if self.task is None and self.loop is not None and self.loop.spawn is not None:
+        if self.arrived is not None and self.task is None and self.loop.spawn is not None:
             self.loop.tasks.add(self)
             self.task = self.loop.spawn(_run_socket(self))
 
@@ -435,11 +433,13 @@ cdef class WebSocket:
         PyContext_Enter(self.context)
         try:
             self.handler(event, self.request.get_params(), self)
-        except (KeyboardInterrupt, SystemExit):
-            self.fail_by_handler(None)
-            raise
         except BaseException:
-            self.fail_by_handler(_current_exception())
+            error = _current_exception()
+            if self.loop.forks != forks:
+                end_fork(error)
+            self.fail_by_handler(error)
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
         finally:
             PyContext_Exit(self.context)
         if self.loop.forks != forks:
@@ -447,7 +447,9 @@ cdef class WebSocket:
         return 1
 
     cdef int fail_by_handler(self, object error) except -1:
-        if error is not None and not isinstance(error, SocketClosed):
+        """It raised. That this very WebSocket is closed is no failure."""
+        if not isinstance(error, (KeyboardInterrupt, SystemExit)) \
+                and not (isinstance(error, SocketClosed) and self.s.state > SOCKET_OPEN):
             self.loop.dispatcher._tell(self.request, error, f"WebSocket {self.request.raw_path}, handler "
                                                             f"{self.endpoint.label}")
         if self.s.state == SOCKET_OPEN:
@@ -485,17 +487,16 @@ async def _run_socket(WebSocket ws not None):
     cdef object error = None
     try:
         await ws.handler(ws)
-    except (KeyboardInterrupt, SystemExit):
-        raise
     except BaseException:
         error = _current_exception()
+    if ws.loop.forks != forks:
+        end_fork(error)
     ws.loop.tasks.discard(ws)
-    if error is None or isinstance(error, (SocketClosed, _CancelledError)):
-        if ws.s.state == SOCKET_OPEN:
-            ws.close(WS_NORMAL if error is None else WS_GOING_AWAY)
-    else:
+    if error is not None and not isinstance(error, _CancelledError):
         ws.fail_by_handler(error)
-    if error is not None and isinstance(error, _CancelledError):
+    elif ws.s.state == SOCKET_OPEN:
+        ws.close(WS_NORMAL if error is None else WS_GOING_AWAY)
+    if isinstance(error, (_CancelledError, KeyboardInterrupt, SystemExit)):
         raise error
 
 
@@ -503,18 +504,23 @@ cdef int socket_mail(Loop loop, tuple item) except -1:
     """What another thread had to say to a WebSocket, (it, opcode or close code, what), or to a topic (None, topic,
     frame); it is dropped where there is nobody any more."""
     cdef WebSocket ws = item[0]
-    if ws is None:
-        return room_send(loop, item[1], item[2])
-    if ws.s.state != SOCKET_OPEN:
-        return 1
-    if type(item[2]) is bytes and item[1] >= 1000:
-        ws.close(item[1], item[2].decode())
-    elif type(item[2]) is str:
-        ws.send_text(item[2])
-    elif item[1] == WS_OP_PING:
-        ws.ping(item[2])
-    else:
-        ws.send_data(item[2])
+    try:
+        if ws is None:
+            room_send(loop, item[1], item[2])
+        elif ws.s.state != SOCKET_OPEN:
+            pass
+        elif item[1] >= WS_NORMAL:
+            ws.close(item[1], item[2].decode())
+        elif isinstance(item[2], str):
+            ws.send_text(<str>item[2])
+        elif item[1] == WS_OP_PING:
+            ws.ping(item[2])
+        else:
+            ws.send_data(item[2])
+    except SocketClosed:            # it was closed by the policy for peers that do not read
+        pass
+    except BaseException:           # no memory, say: it is no reason to stop serving others
+        tell_unraisable(_current_exception())
     return 1
 
 
@@ -534,6 +540,7 @@ def open_websocket(Request request not None, headers, handler, bint in_task, *, 
     ws.endpoint = request.endpoint
     ws.handler = handler
     ws.in_task = in_task
+    ws.context = PyContext_CopyCurrent()    # with what before hooks have set
     ws.drops = drops
     ws.protocol = protocol
     if deflate is not None:

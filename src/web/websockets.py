@@ -58,7 +58,7 @@ def WS(
     opening = _Opening(
         Handshake(protocols, origins, options), *_style(what, handler), options=options, drops=slow == "drop"
     )
-    in_task = opening.in_task or (accept is not None and is_async(accept))
+    waits = accept is not None and is_async(accept)
 
     def open_socket(req: Request) -> Response:
         refusal = None if accept is None else accept(req)
@@ -66,11 +66,11 @@ def WS(
 
     async def open_socket_later(req: Request) -> Response:
         refusal: Any = None if accept is None else accept(req)
-        if refusal is not None and not isinstance(refusal, Response):
+        if waits:
             refusal = await refusal
         return opening.answer(req) if refusal is None else _checked(what, refusal)
 
-    chosen: Any = open_socket_later if in_task else open_socket
+    chosen: Any = open_socket_later if opening.in_task or waits else open_socket
     chosen.__module__, _, chosen.__qualname__ = label.partition(".")
     return Route(("GET",), pattern, chosen, before=tuple(before), after=tuple(after), name=name)
 
@@ -94,13 +94,22 @@ def _one_by_one(handler: Any) -> Callable[[WebSocket], Awaitable[None]]:
 
     async def iterate(ws: WebSocket) -> None:
         params = ws.request.params
+        failure: BaseException | None = None
         try:
             await handler(Connect(), params, ws)
             async for message in ws:
                 await handler(Message(message) if isinstance(message, str) else Binary(message), params, ws)
-        except SocketClosed:
-            pass
-        await handler(Close(ws.close_code or 1006, ws.close_reason), params, ws)
+        except BaseException as error:  # noqa: BLE001 - it is raised below: Close is told first, as plain handlers are
+            if not isinstance(error, SocketClosed) or ws.is_open:
+                from asyncio import CancelledError
+
+                failure = error
+                ws.close(1001 if isinstance(error, CancelledError) else 1011)
+        try:
+            await handler(Close(ws.close_code or 1006, ws.close_reason), params, ws)
+        finally:
+            if failure is not None:
+                raise failure
 
     return iterate
 
