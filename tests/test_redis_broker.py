@@ -419,6 +419,39 @@ def test_however_few_are_on_their_way_all_are_sent_and_heard(nodes: Nodes, monke
     bob.hears(*said)
 
 
+def test_a_burst_that_comes_in_one_piece_is_heard_at_once(
+    nodes: Nodes, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the library has read already the system does not tell of any more."""
+    monkeypatch.setattr(redis_broker, "_SENT", 1)
+    ann = nodes()
+    script = "for i = 1, 100 do redis.call('PUBLISH', 'weblatch:t', ARGV[1] .. i) end"
+    server.ask("EVAL", script, "0", b"t" + b"x" * 8)
+    ann.hears(*[str(number) for number in range(1, 101)])
+
+
+def test_all_is_sent_at_the_end_though_what_was_sent_is_slow_to_come_back(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_broker, "_SENT", 1)
+    ann, bob = nodes(), nodes()
+    link = ann.broker._link
+    assert link is not None
+    real = redis_broker._Session.hear
+    left = [3]  # times that nothing has come yet, once it is to stop
+
+    def hear(session: redis_broker._Session) -> Iterator[tuple[bytes | None, bytes]]:
+        if threading.current_thread() is link._thread and left[0]:
+            left[0] -= link._stopping
+            return iter(())
+        return real(session)
+
+    monkeypatch.setattr(redis_broker._Session, "hear", hear)
+    ann.say("1", "2", "3")
+    ann.broker.stop()
+    bob.hears("1", "2", "3")
+
+
 def test_before_and_after_nobody_hears_it(nodes: Nodes, server: RedisServer) -> None:
     bob = nodes()
     ann = web.RedisBroker(server.url)
