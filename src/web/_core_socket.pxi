@@ -235,7 +235,7 @@ cdef int socket_closed_by_peer(Loop loop, Connection c, const WsEvent* event) no
     """5.5.1: a close frame is answered with one, if none was sent. The server is the first to end the TCP connection
     (7.1.1). 1, or WEB_FAILED: it was taken out."""
     cdef Socket* s = c.http.socket
-    if s.state == SOCKET_OPEN and socket_put_close(s, event.code, NULL, 0) < 0:
+    if s.state == SOCKET_OPEN and socket_put_close(s, event.code, "", 0) < 0:
         take_out(loop, c, CLOSE_NO_MEMORY)
         return WEB_FAILED
     socket_note_close(s, event.code, <const char*>event.data, event.length)
