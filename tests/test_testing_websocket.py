@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import web
+from tests.test_testing_async import Main
+from tests.test_testing_async import run as run_async  # noqa: F401 - a fixture
 from tests.test_testing_exchange import Peer, planned, run
 from web.hotpath import write_close, write_frame
 from web.testing import (
@@ -111,27 +113,6 @@ def style(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["http", "https"])
 def scheme(request: pytest.FixtureRequest) -> Any:
     return request.param
-
-
-Main = Callable[[], Coroutine[Any, Any, None]]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run_async(request: pytest.FixtureRequest) -> Callable[[Main], None]:
-    """Runs a test's coroutine, and looks whether Tasks are left."""
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    if request.param == "uvloop":
-        factory = pytest.importorskip("uvloop").new_event_loop
-
-    def run_async(main: Main) -> None:
-        async def around() -> None:
-            await main()
-            assert asyncio.all_tasks() == {asyncio.current_task()}
-
-        with asyncio.Runner(loop_factory=factory, debug=True) as runner:
-            runner.run(around())
-
-    return run_async
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------
@@ -372,7 +353,7 @@ def test_a_connection_that_breaks(style: str) -> None:
 
 def test_a_timeout_and_then_the_message(style: str) -> None:
     with Client(make_app(style)) as client, client.websocket("/chat") as ws:
-        with pytest.raises(ReplyTimeout, match=r"chat: no answer within 0.01 s"):
+        with pytest.raises(ReplyTimeout, match=r"WebSocket http://localhost/chat: no answer within 0.01 s"):
             ws.receive(timeout=0.01)
         ws.send("late")
         assert ws.receive() == "late"
@@ -446,17 +427,24 @@ def test_what_would_mean_something_else() -> None:
 
 
 def make_room(style: str) -> web.App:
+    members: dict[web.WebSocket, None] = {}
+
     def plain(event: Any, params: dict[str, Any], ws: web.WebSocket) -> None:
         match event:
             case web.Connect():
-                ws.subscribe("room")
+                members[ws] = None
             case web.Message(text):
-                ws.publish("room", text)
+                for member in members:
+                    member.send(text)
+            case web.Close():
+                del members[ws]
 
     async def iterating(ws: web.WebSocket) -> None:
-        ws.subscribe("room")
+        members[ws] = None
         async for message in ws:
-            ws.publish("room", message)
+            for member in members:
+                member.send(message)
+        del members[ws]
 
     return web.App(web.WS("/room", plain if style == "plain" else iterating))
 
@@ -497,7 +485,7 @@ def test_two_at_once_within_asyncio(style: str, scheme: Any, run_async: Callable
 
 def test_one_sends_while_another_receives(style: str, scheme: Any, run_async: Callable[[Main], None]) -> None:
     size = 2_000_000
-    limits = web.Limits(websocket_frame=size, websocket_message=size)
+    limits = web.Limits(websocket_frame=size, websocket_message=size, out_buffer=10 * size)
 
     async def main() -> None:
         server = web.Server(make_app(style), "127.0.0.1", 0, limits=limits)
@@ -540,6 +528,7 @@ def test_async_ends(style: str, run_async: Callable[[Main], None]) -> None:
             with pytest.raises(LookupError, match="on purpose"):
                 async with client.websocket("/chat") as ws:
                     await ws.send("fail")
+                    assert await ws.receive() == "before"
             with pytest.raises(SocketRefused, match="404"):
                 async with client.websocket("/nowhere"):
                     pass
@@ -592,7 +581,7 @@ def test_frames_that_come_with_the_101(peer: Peer) -> None:
     exchange = opened(peer, first=write_frame(1, b"at once") + write_frame(9, b"?"))
     assert run(exchange.receive(1.0)) == "at once"
     run(exchange.send("x"))
-    assert [frame[0] for frame in (peer.sock.recv(11), peer.sock.recv(7))] == [0x8A, 0x81]  # the pong goes first
+    assert [frame[0] for frame in (peer.sock.recv(7), peer.sock.recv(7))] == [0x8A, 0x81]  # the pong goes first
     exchange.drop()
 
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from web import running
-from web._core import Connection, Loop
+from web._core import Connection, Loop, Pending, WebSocket
 from web.server import Server
 from web.testing.errors import ClientError, ReplyTimeout
 from web.testing.link import Link, Waiting
@@ -42,7 +42,8 @@ def adopt_server(server: Server) -> Loop:
 
 
 def timeout_error(core: Loop, link: Link) -> ReplyTimeout:
-    work = "; ".join(pending.what for pending in core.pendings)
+    at_work: list[Pending | WebSocket] = [*core.pendings, *core.tasks]
+    work = "; ".join(one.what for one in at_work)
     doing = f"still at work: {work}" if work else "the application is not at work on it"
     return ReplyTimeout(f"{link.what}: no answer within {link.timeout:g} s ({doing}); timeout= sets how long is waited")
 

@@ -33,7 +33,14 @@ from web.testing.urls import Url
 from web.ws_extensions import parse_offers
 from web.ws_handshake import accept_key
 
-__all__ = ["AsyncWebSocketSession", "SocketExchange", "SocketOptions", "WebSocketSession", "make_opening", "open_socket"]
+__all__ = [
+    "AsyncWebSocketSession",
+    "SocketExchange",
+    "SocketOptions",
+    "WebSocketSession",
+    "make_opening",
+    "open_socket",
+]
 
 TEXT, BINARY, CLOSE, PONG = 1, 2, 8, 10  # opcodes (RFC 6455 5.2)
 BROKEN = 1006  # the code that stands for a connection without a close frame (RFC 6455 7.4.1)
@@ -121,6 +128,7 @@ class SocketExchange:
         self.close_code: int | None = None
         self.close_reason = ""
         self._link = exchange.link
+        self._link.what = f"WebSocket {exchange.outgoing.url}"
         self._asked = {name.lower(): value for name, value in exchange.outgoing.headers}
         self.protocol = self._agreed_protocol()
         self._deflater: Deflater | None = None
@@ -196,9 +204,8 @@ class SocketExchange:
 
     def _agreed_protocol(self) -> str | None:
         """RFC 6455 4.1: what a client checks in the answer."""
-        if self.headers.get("upgrade", "").lower() != "websocket" or self.headers.get("connection", "").lower() != (
-            "upgrade"
-        ):
+        said = [", ".join(self.headers.get_all(name)).lower() for name in ("upgrade", "connection")]
+        if said != ["websocket", "upgrade"]:
             raise ReplyError("a 101 must have Upgrade: websocket and Connection: Upgrade (RFC 6455 4.1)")
         if self.headers.get("sec-websocket-accept") != accept_key(self._asked["sec-websocket-key"]):
             raise ReplyError("the Sec-WebSocket-Accept of the 101 does not answer the key (RFC 6455 4.1)")
@@ -218,9 +225,7 @@ class SocketExchange:
         bits = int(terms.get("client_max_window_bits") or 15)
         self._deflater = Deflater(bits, takeover="client_no_context_takeover" not in terms)
         server_bits = int(terms.get("server_max_window_bits") or 15)
-        return MessageReader(
-            _Limits(), masked=False, deflate=(server_bits, "server_no_context_takeover" not in terms)
-        )
+        return MessageReader(_Limits(), masked=False, deflate=(server_bits, "server_no_context_takeover" not in terms))
 
     # -- frames ----------------------------------------------------------------------------------------------------
 
