@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import web
+from tests import test_testing_async
 from tests.test_testing_async import Main
-from tests.test_testing_async import run as run_async  # noqa: F401 - a fixture
 from tests.test_testing_exchange import Peer, planned, run
 from web.hotpath import write_close, write_frame
 from web.testing import (
@@ -31,6 +31,7 @@ from web.testing.websocket import SocketExchange, make_opening, open_socket
 from web.ws_handshake import accept_key
 
 Told = list[tuple[int, str]]
+run_async = test_testing_async.run  # a fixture
 
 
 def answer(ws: web.WebSocket, text: str) -> None:
@@ -83,7 +84,7 @@ def make_app(style: str, told: Told | None = None, **options: Any) -> web.App:
     async def one_by_one(event: Any, params: dict[str, Any], ws: web.WebSocket) -> None:
         plain(event, params, ws)
 
-    handler = {"plain": plain, "iterating": iterating, "one by one": one_by_one}[style]
+    handler: Any = {"plain": plain, "iterating": iterating, "one by one": one_by_one}[style]
     return web.App(
         web.WS("/chat", handler, **options),
         web.GET("/set", lambda req: web.Response.text("set").add_header("Set-Cookie", "sid=7; Path=/")),
@@ -239,9 +240,9 @@ def test_a_refusal_has_its_reply(style: str) -> None:
             ("/chat", {"headers": {"Sec-WebSocket-Version": "12"}}, 426),
         ):
             given: Any = options
-            with pytest.raises(SocketRefused, match=f"no WebSocket, but {status}") as caught:
-                with client.websocket(path, **given):
-                    pass
+            refused = pytest.raises(SocketRefused, match=f"no WebSocket, but {status}")
+            with refused as caught, client.websocket(path, **given):
+                pass
             assert caught.value.reply.status_code == status
             assert caught.value.reply.text
         with client.websocket("/chat", origin="http://localhost") as ws:
@@ -250,12 +251,14 @@ def test_a_refusal_has_its_reply(style: str) -> None:
 
 
 def test_what_a_handler_raises_instead_of_an_answer() -> None:
-    with Client(make_app("plain")) as client:
-        with pytest.raises(LookupError, match="no answer"), client.websocket("/fail"):
-            pass
-    with Client(make_app("plain"), raise_handler_exceptions=False) as client:
-        with pytest.raises(SocketRefused, match="500"), client.websocket("/fail"):
-            pass
+    client = Client(make_app("plain"))
+    with pytest.raises(LookupError, match="no answer"), client.websocket("/fail"):
+        pass
+    client.close()
+    client = Client(make_app("plain"), raise_handler_exceptions=False)
+    with pytest.raises(SocketRefused, match="500"), client.websocket("/fail"):
+        pass
+    client.close()
 
 
 def test_cookies_go_along() -> None:
@@ -275,9 +278,9 @@ def test_urls_and_options() -> None:
             with client.websocket(url) as ws:
                 ws.send("scheme")
                 assert ws.receive() == scheme
-        with pytest.raises(TypeError, match="protocol: a WebSocket has protocols, headers"):
-            with client.websocket("/chat", **unknown):
-                pass
+        mistake = pytest.raises(TypeError, match="protocol: a WebSocket has protocols, headers")
+        with mistake, client.websocket("/chat", **unknown):
+            pass
         with pytest.raises(ValueError, match="timeout"), client.websocket("/chat", timeout=-1):
             pass
 
@@ -358,7 +361,8 @@ def test_a_timeout_and_then_the_message(style: str) -> None:
         ws.send("late")
         assert ws.receive() == "late"
     with Client(make_app(style)) as client, client.websocket("/chat", timeout=0.01) as ws:
-        with pytest.raises(ReplyTimeout, match="0.01 s"):
+        late = pytest.raises(ReplyTimeout, match=r"0\.01 s")
+        with late:
             ws.receive()
 
 
@@ -419,7 +423,8 @@ def test_what_would_mean_something_else() -> None:
             raise StopIteration
 
     with Client(web.App(web.WS("/", plain))) as client, client.websocket("/") as ws:
-        with pytest.raises(ClientError, match="the application raised StopIteration"):
+        raised = pytest.raises(ClientError, match="the application raised StopIteration")
+        with raised:
             ws.receive()
 
 
@@ -451,15 +456,15 @@ def make_room(style: str) -> web.App:
 
 @pytest.mark.parametrize("kind", ["plain", "iterating"])
 def test_a_room(kind: str, scheme: Any) -> None:
-    with Client(make_room(kind), scheme=scheme) as client:
-        with client.websocket("/room") as a, client.websocket("/room") as b:
-            a.send("from a")
-            assert (b.receive(), a.receive()) == ("from a", "from a")
-            b.send("from b")
-            assert (a.receive(), b.receive()) == ("from b", "from b")
-            b.close()
-            a.send("alone")
-            assert a.receive() == "alone"
+    client = Client(make_room(kind), scheme=scheme)
+    with client, client.websocket("/room") as a, client.websocket("/room") as b:
+        a.send("from a")
+        assert (b.receive(), a.receive()) == ("from a", "from a")
+        b.send("from b")
+        assert (a.receive(), b.receive()) == ("from b", "from b")
+        b.close()
+        a.send("alone")
+        assert a.receive() == "alone"
 
 
 def test_two_at_once_within_asyncio(style: str, scheme: Any, run_async: Callable[[Main], None]) -> None:
@@ -512,6 +517,12 @@ def test_one_sends_while_another_receives(style: str, scheme: Any, run_async: Ca
     run_async(main)
 
 
+async def ask_to_fail(client: AsyncClient) -> None:
+    async with client.websocket("/chat") as ws:
+        await ws.send("fail")
+        assert await ws.receive() == "before"
+
+
 def test_async_ends(style: str, run_async: Callable[[Main], None]) -> None:
     async def main() -> None:
         told: Told = []
@@ -526,9 +537,7 @@ def test_async_ends(style: str, run_async: Callable[[Main], None]) -> None:
                     [message async for message in ws]
             assert (ws.close_code, told) == (4001, [(4001, "bye")])
             with pytest.raises(LookupError, match="on purpose"):
-                async with client.websocket("/chat") as ws:
-                    await ws.send("fail")
-                    assert await ws.receive() == "before"
+                await ask_to_fail(client)
             with pytest.raises(SocketRefused, match="404"):
                 async with client.websocket("/nowhere"):
                     pass
@@ -548,7 +557,8 @@ def peer() -> Iterator[Peer]:
 
 def opened(peer: Peer, more: str = "", accept: str | None = None, first: bytes = b"", **options: Any) -> SocketExchange:
     """``more``: header lines of the 101; ``first``: what comes with it."""
-    outgoing = make_opening(Url.parse("http://h/chat"), {}, options)
+    given: Any = options
+    outgoing = make_opening(Url.parse("http://h/chat"), {}, given)
     steps = open_socket(planned(peer, Failures()), outgoing)
     next(steps)
     key = dict(outgoing.headers)["Sec-WebSocket-Key"]

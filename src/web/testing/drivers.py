@@ -85,7 +85,7 @@ class Alone:
         if any(key.fd == self._fd for key, _ in ready):
             self._core.run_once(0)
 
-    def settle(self, connection: Connection | None = None) -> None:  # noqa: ARG002 - as Hosted has it
+    def settle(self, connection: Connection | None = None) -> None:
         """The loop sees that a link was closed."""
         for _ in range(SETTLE_MAX):
             if not has_work(self._fd):

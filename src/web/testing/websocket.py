@@ -1,5 +1,5 @@
-"""SocketExchange: one WebSocket (RFC 6455) on a Link of its own, from the opening handshake to the end, as a client sees
-it; and the two sessions that tests hold, which run it by a driver.
+"""SocketExchange: one WebSocket (RFC 6455) on a Link of its own, from the opening handshake to the end, on the client's
+side; and the two sessions that tests hold, which run it by a driver.
 
 It is generators (Waiting), as an Exchange is, and begins with one: after the 101 the Link carries frames. Frames go out
 through one buffer, so that what a time-out cut short goes on with the next call; what comes is read to the last byte
