@@ -341,8 +341,17 @@ def test_who_leaves_by_an_exception_says_nothing(style: str) -> None:
     with Client(make_app(style, told)) as client:
         with pytest.raises(KeyError), client.websocket("/chat"):
             raise KeyError
-        client.get("/page")
         assert told == [(1006, "")]
+
+
+def test_a_session_that_is_left(style: str) -> None:
+    with Client(make_app(style)) as client:
+        with pytest.raises(KeyError), client.websocket("/chat") as ws:
+            raise KeyError
+        for use in (ws.receive, lambda: ws.send("x")):
+            with pytest.raises(SocketEnded, match="1006"):
+                use()
+        ws.close()
 
 
 def test_a_connection_that_breaks(style: str) -> None:
@@ -523,9 +532,17 @@ async def ask_to_fail(client: AsyncClient) -> None:
         assert await ws.receive() == "before"
 
 
+async def leave_while_it_receives(client: AsyncClient, receiving: list[asyncio.Task[str | bytes]]) -> None:
+    async with client.websocket("/chat") as ws:
+        receiving.append(asyncio.create_task(ws.receive()))
+        await asyncio.sleep(0)
+        raise KeyError
+
+
 def test_async_ends(style: str, run_async: Callable[[Main], None]) -> None:
     async def main() -> None:
         told: Told = []
+        receiving: list[asyncio.Task[str | bytes]] = []
         async with AsyncClient(make_app(style, told)) as client:
             async with client.websocket("/chat") as ws:
                 with pytest.raises(ReplyTimeout, match=r"0.01 s"):
@@ -538,6 +555,11 @@ def test_async_ends(style: str, run_async: Callable[[Main], None]) -> None:
             assert (ws.close_code, told) == (4001, [(4001, "bye")])
             with pytest.raises(LookupError, match="on purpose"):
                 await ask_to_fail(client)
+            with pytest.raises(KeyError):
+                await leave_while_it_receives(client, receiving)
+            with pytest.raises(SocketEnded, match="1006"):
+                await receiving[0]
+            assert told[-1] == (1006, "")
             with pytest.raises(SocketRefused, match="404"):
                 async with client.websocket("/nowhere"):
                     pass

@@ -222,7 +222,7 @@ class Client(_Session[Reply]):
             session.close()
         finally:
             exchange.drop()
-            driver.settle()
+            driver.settle(exchange.link.connection)
 
     def __enter__(self) -> Self:
         self._start()
@@ -314,7 +314,9 @@ class AsyncClient(_Session[Coroutine[Any, Any, Reply]]):
             yield session
             await session.close()
         finally:
+            driver.wake(exchange.link)
             exchange.drop()
+            await driver.settle(exchange.link.connection)
 
     async def __aenter__(self) -> Self:
         server, core = self._open()

@@ -176,6 +176,13 @@ class Inside:
                 self._unwatch(loop, fd)
             self._waiting.get(fd, set()).discard(woken)
 
+    def wake(self, link: Link) -> None:
+        """Whoever waits for it looks at it: it is about to be closed."""
+        import asyncio
+
+        if link.sock.fileno() in self._waiting:
+            self._wake(asyncio.get_running_loop(), link.sock.fileno())
+
     def _wake(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
         """All who wait for one connection look at it, once."""
         for woken in self._unwatch(loop, fd):

@@ -21,7 +21,6 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from web._core import Connection
 from web.headers import Headers
 from web.hotpath import Deflater, FrameError, MessageReader, is_token, write_close, write_frame
 from web.testing.drivers import Alone, Hosted, Inside
@@ -143,9 +142,9 @@ class SocketExchange:
         self._pull()
 
     @property
-    def connection(self) -> Connection:
-        """The server's side."""
-        return self._link.connection
+    def link(self) -> Link:
+        """For drivers."""
+        return self._link
 
     def send(self, data: object) -> Waiting[None]:
         """Sends a message; the end is there once all of it went."""
@@ -198,6 +197,8 @@ class SocketExchange:
 
     def drop(self) -> None:
         """Leaves, without a closing handshake where there was none. Twice is allowed."""
+        self._said = True
+        self._end(BROKEN, "")
         self.exchange.close()
 
     # -- the handshake ---------------------------------------------------------------------------------------------
@@ -367,7 +368,7 @@ class WebSocketSession(_Session):
         """Closes it, and waits for the server's close frame and the end. Raises what the handler raised. Twice is
         allowed. ValueError: a code or reason that cannot be sent (RFC 6455 7.4)."""
         self._driver.drive(self._exchange.close(code, reason))
-        self._driver.settle(self._exchange.connection)
+        self._driver.settle(self._exchange.link.connection)
         self._exchange.raise_failure()
 
     def __iter__(self) -> Iterator[Message]:
@@ -405,7 +406,7 @@ class AsyncWebSocketSession(_Session):
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """``WebSocketSession.close``, to be awaited."""
         await self._driver.drive(self._exchange.close(code, reason))
-        await self._driver.settle(self._exchange.connection)
+        await self._driver.settle(self._exchange.link.connection)
         self._exchange.raise_failure()
 
     async def __aiter__(self) -> AsyncIterator[Message]:
