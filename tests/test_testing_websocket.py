@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +15,7 @@ import web
 from tests import test_testing_async
 from tests.test_testing_async import Main
 from tests.test_testing_exchange import Peer, planned, run
-from web.hotpath import write_close, write_frame
+from web.hotpath import FrameReader, MessageReader, write_close, write_frame
 from web.testing import (
     AsyncClient,
     Client,
@@ -169,7 +170,7 @@ def test_compression_by_what_was_agreed(takeover: bool) -> None:
     with Client(make_app("plain", deflate=options)) as client:
         with client.websocket("/chat", deflate=True) as ws:
             for n in range(3):
-                data = bytes(range(256)) * 40 + b"%d" % n
+                data = bytes(range(100)) * 40 + b"%d" % n  # found again in a window of 9 bits
                 ws.send(data)
                 assert ws.receive() == data
         with client.websocket("/chat") as ws:
@@ -675,4 +676,37 @@ def test_frames_are_masked_by_fresh_keys(peer: Peer) -> None:
         assert (frame[:2], len(frame)) == (b"\x82\x84", 10)
         keys.add(frame[2:6])
     assert len(keys) == 3
+    exchange.drop()
+
+
+def test_the_servers_close_is_answered(peer: Peer) -> None:
+    exchange = opened(peer)
+    peer.sock.sendall(write_close(4001, "bye"))
+    with pytest.raises(SocketEnded, match="4001"):
+        run(exchange.receive(1.0))
+    assert FrameReader().feed(peer.sock.recv(100)) == [("close", 4001, "")]
+    exchange.drop()
+
+
+@pytest.mark.parametrize(
+    ("terms", "bits", "takeover"),
+    [
+        ("permessage-deflate", 15, True),
+        ("permessage-deflate; client_no_context_takeover", 15, False),
+        ("permessage-deflate; client_max_window_bits=9", 9, True),
+        ("permessage-deflate; client_max_window_bits=9; client_no_context_takeover", 9, False),
+    ],
+)
+def test_compression_as_the_server_wants_it(peer: Peer, terms: str, bits: int, takeover: bool) -> None:
+    exchange = opened(peer, f"Sec-WebSocket-Extensions: {terms}\r\n", deflate=True)
+    noise = random.Random(1).randbytes(2_000)
+    reader = MessageReader(deflate=(bits, takeover))
+    sizes = []
+    for _ in range(2):
+        run(exchange.send(noise * 2))  # the second half is found in a window of 15 bits, and in none of 9
+        frame = peer.sock.recv(10_000)
+        assert reader.feed(frame) == [noise * 2]
+        sizes.append(len(frame))
+    assert (sizes[0] < 2_100) == (bits == 15)
+    assert (sizes[1] < 200) == (bits == 15 and takeover)
     exchange.drop()
