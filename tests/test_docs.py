@@ -299,6 +299,7 @@ def test_the_test_client_is_listed() -> None:
         "## Client and AsyncClient": [testing.Client, testing.AsyncClient],
         "## Reply": [testing.Reply, testing.StreamedReply, testing.AsyncStreamedReply],
         "## Cookies": [testing.Cookies],
+        "## WebSockets": [testing.WebSocketSession, testing.AsyncWebSocketSession],
     }
     for heading, kinds in classes.items():
         text = section(page, heading)
@@ -311,6 +312,7 @@ def test_the_test_client_is_listed() -> None:
     for kind, heading in (
         (testing.RequestOptions, "## Options of a request"),
         (testing.ClientOptions, "## Client and"),
+        (testing.SocketOptions, "## WebSockets"),
     ):
         text = page.read_text().partition(heading)[2]
         assert {name for name in kind.__annotations__ if f"`{name}`" not in text} == set()

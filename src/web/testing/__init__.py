@@ -16,9 +16,18 @@ from typing import TYPE_CHECKING
 
 from web.testing.client import AsyncClient, Client, ClientOptions
 from web.testing.cookies import Cookie, Cookies
-from web.testing.errors import ClientError, ReplyError, ReplyTimeout, StatusError, TooManyRedirects
+from web.testing.errors import (
+    ClientError,
+    ReplyError,
+    ReplyTimeout,
+    SocketEnded,
+    SocketRefused,
+    StatusError,
+    TooManyRedirects,
+)
 from web.testing.outgoing import RequestOptions
 from web.testing.reply import AsyncStreamedReply, Reply, StreamedReply
+from web.testing.websocket import AsyncWebSocketSession, SocketOptions, WebSocketSession
 
 if TYPE_CHECKING:
     from web.testing.fixtures import MakeClient, web_client
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "AsyncStreamedReply",
+    "AsyncWebSocketSession",
     "Client",
     "ClientError",
     "ClientOptions",
@@ -36,9 +46,13 @@ __all__ = [
     "ReplyError",
     "ReplyTimeout",
     "RequestOptions",
+    "SocketEnded",
+    "SocketOptions",
+    "SocketRefused",
     "StatusError",
     "StreamedReply",
     "TooManyRedirects",
+    "WebSocketSession",
     "web_client",
 ]
 

@@ -10,6 +10,7 @@ start and stop hooks starts itself with the first request; close() ends it, or t
 from __future__ import annotations
 
 import logging
+import re
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -27,6 +28,7 @@ from web.testing.exchange import Failures, Plan, converse, whole
 from web.testing.outgoing import Outgoing, Pairs, RequestOptions, list_pairs, make_outgoing
 from web.testing.reply import AsyncStreamedReply, Reply, StreamedReply
 from web.testing.urls import Url
+from web.testing.websocket import AsyncWebSocketSession, SocketOptions, WebSocketSession, make_opening, open_socket
 
 __all__ = ["AsyncClient", "Client", "ClientOptions"]
 
@@ -127,6 +129,10 @@ class _Session(Generic[R]):
             raise TypeError(f"{', '.join(sorted(unknown))}: a request has {', '.join(RequestOptions.__annotations__)}")
         return make_outgoing(method, self.base_url.below(url), self.headers, options)
 
+    def _opening(self, path: str, options: SocketOptions) -> Outgoing:
+        """``path``: as a request's URL; it may begin with ws:// or wss://, too."""
+        return make_opening(self.base_url.below(re.sub(r"(?i)^ws(s?)://", r"http\1://", path)), self.headers, options)
+
     def _plan(self, options: RequestOptions) -> Plan:
         assert self._core is not None, "it is started first"
         timeout, follow = options.get("timeout"), options.get("follow_redirects")
@@ -201,6 +207,22 @@ class Client(_Session[Reply]):
         finally:
             exchange.close()
             driver.settle()
+
+    @contextmanager
+    def websocket(self, path: str, **options: Unpack[SocketOptions]) -> Iterator[WebSocketSession]:
+        """Opens a WebSocket, by the real handshake; the end of the ``with`` closes it. SocketRefused: the answer is not
+        a 101. Options: see SocketOptions."""
+        outgoing = self._opening(path, options)
+        driver = self._started()
+        plan = self._plan({"timeout": options.get("timeout")})
+        exchange = driver.drive(open_socket(plan, outgoing))
+        session = WebSocketSession(exchange, driver)
+        try:
+            yield session
+            session.close()
+        finally:
+            exchange.drop()
+            driver.settle(exchange.link.connection)
 
     def __enter__(self) -> Self:
         self._start()
@@ -279,6 +301,22 @@ class AsyncClient(_Session[Coroutine[Any, Any, Reply]]):
             yield AsyncStreamedReply(**exchange.facts(), _next=lambda: driver.drive(exchange.piece()))
         finally:
             exchange.close()
+
+    @asynccontextmanager
+    async def websocket(self, path: str, **options: Unpack[SocketOptions]) -> AsyncIterator[AsyncWebSocketSession]:
+        """``Client.websocket``, for ``async with``."""
+        outgoing = self._opening(path, options)
+        driver = self._started()
+        plan = self._plan({"timeout": options.get("timeout")})
+        exchange = await driver.drive(open_socket(plan, outgoing))
+        session = AsyncWebSocketSession(exchange, driver)
+        try:
+            yield session
+            await session.close()
+        finally:
+            driver.wake(exchange.link)
+            exchange.drop()
+            await driver.settle(exchange.link.connection)
 
     async def __aenter__(self) -> Self:
         server, core = self._open()

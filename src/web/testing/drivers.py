@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from web import running
-from web._core import Loop
+from web._core import Connection, Loop, Pending, WebSocket
 from web.server import Server
 from web.testing.errors import ClientError, ReplyTimeout
 from web.testing.link import Link, Waiting
@@ -44,7 +44,8 @@ def adopt_server(server: Server) -> Loop:
 
 
 def timeout_error(core: Loop, link: Link) -> ReplyTimeout:
-    work = "; ".join(pending.what for pending in core.pendings)
+    at_work: list[Pending | WebSocket] = [*core.pendings, *core.tasks]
+    work = "; ".join(one.what for one in at_work)
     doing = f"still at work: {work}" if work else "the application is not at work on it"
     return ReplyTimeout(f"{link.what}: no answer within {link.timeout:g} s ({doing}); timeout= sets how long is waited")
 
@@ -86,7 +87,7 @@ class Alone:
         if any(key.fd == self._fd for key, _ in ready):
             self._core.run_once(0)
 
-    def settle(self) -> None:
+    def settle(self, connection: Connection | None = None) -> None:
         """The loop sees that a link was closed."""
         for _ in range(SETTLE_MAX):
             if not has_work(self._fd):
@@ -115,7 +116,7 @@ class Inside:
         self._server = server
         self._core = core
         self._fd = core.fileno()
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[int, set[asyncio.Future[None]]] = {}  # by the file descriptor of their link
 
     async def start(self) -> None:
         import asyncio
@@ -147,13 +148,14 @@ class Inside:
         finally:
             steps.close()
 
-    async def settle(self) -> None:
-        """Lets the loop, and those whom it cancels, see that a link was closed."""
+    async def settle(self, connection: Connection | None = None) -> None:
+        """Lets the loop, and those whom it cancels, see that a link was closed; and the handler of a WebSocket, by its
+        ``connection``: it has so many turns to come to its end."""
         import asyncio
 
         for _ in range(SETTLE_MAX):
             await asyncio.sleep(0)
-            if not has_work(self._fd):
+            if not has_work(self._fd) and all(ws.request.connection is not connection for ws in self._core.tasks):
                 return
 
     async def _wait(self, link: Link) -> None:
@@ -164,18 +166,36 @@ class Inside:
         woken: asyncio.Future[None] = loop.create_future()
         fd = link.sock.fileno()
         timer = loop.call_later(max(0.0, link.deadline - time.monotonic()), self._expire, woken, link)
-        loop.add_reader(fd, _wake, woken)
+        self._waiting.setdefault(fd, set()).add(woken)
+        loop.add_reader(fd, self._wake, loop, fd)
         if link.wants_write:
-            loop.add_writer(fd, _wake, woken)
-        self._waiting.add(woken)
+            loop.add_writer(fd, self._wake, loop, fd)
         try:
             await woken
         finally:
-            self._waiting.discard(woken)
             timer.cancel()
-            loop.remove_reader(fd)
-            if link.wants_write:
-                loop.remove_writer(fd)
+            if self._waiting.get(fd) == {woken}:  # it gave up, and was the last one
+                self._unwatch(loop, fd)
+            self._waiting.get(fd, set()).discard(woken)
+
+    def wake(self, link: Link) -> None:
+        """Whoever waits for it looks at it: it is about to be closed."""
+        import asyncio
+
+        if link.sock.fileno() in self._waiting:
+            self._wake(asyncio.get_running_loop(), link.sock.fileno())
+
+    def _wake(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
+        """All who wait for one connection look at it, once."""
+        for woken in self._unwatch(loop, fd):
+            if not woken.done():
+                woken.set_result(None)
+
+    def _unwatch(self, loop: asyncio.AbstractEventLoop, fd: int) -> set[asyncio.Future[None]]:
+        """Who waited."""
+        loop.remove_reader(fd)
+        loop.remove_writer(fd)
+        return self._waiting.pop(fd, set())
 
     def _expire(self, woken: asyncio.Future[None], link: Link) -> None:
         if not woken.done():
@@ -185,7 +205,7 @@ class Inside:
         try:
             self._core.run_once(0)
         except Exception as error:  # noqa: BLE001 - whoever waits raises it
-            for woken in self._waiting:
+            for woken in set().union(*self._waiting.values()):
                 if not woken.done():
                     woken.set_exception(error)
 
@@ -234,8 +254,8 @@ class Hosted:
 
         return self._run(exchange)
 
-    def settle(self) -> None:
-        self._run(self._inner.settle)
+    def settle(self, connection: Connection | None = None) -> None:
+        self._run(lambda: self._inner.settle(connection))
 
     def stop(self) -> list[Exception]:
         return self._run(self._inner.stop)
@@ -274,8 +294,3 @@ def has_work(fd: int) -> bool:
     with selectors.DefaultSelector() as selector:
         selector.register(fd, selectors.EVENT_READ)
         return bool(selector.select(0))
-
-
-def _wake(woken: asyncio.Future[None]) -> None:
-    if not woken.done():
-        woken.set_result(None)

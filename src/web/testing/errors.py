@@ -1,8 +1,23 @@
 """What the test client raises by itself. What a handler raised is raised as it is."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from web.errors import WebError
 
-__all__ = ["ClientError", "ReplyError", "ReplyTimeout", "StatusError", "TooManyRedirects"]
+if TYPE_CHECKING:
+    from web.testing.reply import Reply
+
+__all__ = [
+    "ClientError",
+    "ReplyError",
+    "ReplyTimeout",
+    "SocketEnded",
+    "SocketRefused",
+    "StatusError",
+    "TooManyRedirects",
+]
 
 
 class ClientError(WebError):
@@ -23,6 +38,24 @@ class StatusError(ClientError):
     def __init__(self, message: str, status_code: int) -> None:
         super().__init__(message)
         self.status_code = status_code
+
+
+class SocketEnded(ClientError):  # noqa: N818 - it says what is, and nothing failed
+    """The WebSocket has ended, and all its messages are taken. ``code``, ``reason``: of the server's close frame; 1005:
+    it has no code; 1006: the connection ended without one."""
+
+    def __init__(self, message: str, code: int, reason: str) -> None:
+        super().__init__(f"{message}: {code}{f' {reason!r}' if reason else ''}")
+        self.code = code
+        self.reason = reason
+
+
+class SocketRefused(ClientError):  # noqa: N818 - likewise
+    """The answer to the opening handshake is not a 101 but ``reply``."""
+
+    def __init__(self, message: str, reply: Reply) -> None:
+        super().__init__(message)
+        self.reply = reply
 
 
 class TooManyRedirects(ClientError):  # noqa: N818 - likewise

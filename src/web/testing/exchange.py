@@ -70,14 +70,14 @@ class Exchange:
     outgoing: Outgoing
     history: list[Reply] = field(default_factory=list)
     cookies: dict[str, str] = field(default_factory=dict)  # what the answer set
+    upgrades: bool = False  # whether a 101 is an answer
 
     def __post_init__(self) -> None:
-        self.parser = ReplyParser(self.outgoing.method)
+        self.parser = ReplyParser(self.outgoing.method, upgrades=self.upgrades)
         self._content = bytearray()  # what has come and was not asked for yet
         url = self.outgoing.url
         self.link = Link(self.plan.core, str(self.outgoing), tls=url.scheme == "https", server_name=url.host)
-        if self.plan.failures is not None:
-            self.plan.failures.expect(self.link.connection)
+        self.expect_failures()
 
     @property
     def head(self) -> ReplyHead:
@@ -102,9 +102,13 @@ class Exchange:
         self._set_deadline()
         while not self._content and not self.parser.finished:
             yield from self._receive()
-        piece = bytes(self._content)
+        return self.rest()
+
+    def rest(self) -> bytes:
+        """What has come of the content and was not asked for yet."""
+        rest = bytes(self._content)
         self._content.clear()
-        return piece
+        return rest
 
     def reply(self) -> Waiting[Reply]:
         """All of it."""
@@ -125,6 +129,11 @@ class Exchange:
             "cookies": self.cookies,
             "history": self.history,
         }
+
+    def expect_failures(self) -> None:
+        """From now on; those before are forgotten."""
+        if self.plan.failures is not None:
+            self.plan.failures.expect(self.link.connection)
 
     def raise_failure(self) -> None:
         """Raises what the application raised, if that is wanted."""

@@ -7,10 +7,12 @@ a certificate that is made once per process and trusted by this client alone.
 
 from __future__ import annotations
 
+import copy
 import shutil
 import socket
 import ssl
 import tempfile
+import time
 from collections.abc import Generator
 from contextlib import suppress
 from functools import cache
@@ -49,6 +51,12 @@ class Link:
             ours.close()
             theirs.close()
             raise
+
+    def until(self, timeout: float) -> Link:
+        """The same connection with a time-out of its own, which begins now: for one of several who wait for it."""
+        link = copy.copy(self)
+        link.wants_write, link.timeout, link.deadline = False, timeout, time.monotonic() + timeout
+        return link
 
     @staticmethod
     def _wrap(sock: socket.socket, server_name: str) -> ssl.SSLSocket:

@@ -52,10 +52,11 @@ class State(Enum):
 
 class ReplyParser:
     """Parses one answer to a request with ``method``. ``head``: None until it is whole. After a ReplyError it is of no
-    more use."""
+    more use. ``upgrades``: a 101 is an answer; what follows it, to the end, is given as its content."""
 
-    def __init__(self, method: str = "GET") -> None:
+    def __init__(self, method: str = "GET", *, upgrades: bool = False) -> None:
         self.method = method
+        self._upgrades = upgrades
         self.head: ReplyHead | None = None
         self._state = State.HEAD
         self._buffer = bytearray()
@@ -128,6 +129,9 @@ class ReplyParser:
         headers = Headers(map(_field, lines))
         if status >= 200:
             self._choose_framing(status, headers, minor)
+            self.head = ReplyHead(f"1.{minor}", status, found[3].decode("latin-1"), headers)
+        elif status == 101 and self._upgrades:
+            self._state = State.UNTIL_END
             self.head = ReplyHead(f"1.{minor}", status, found[3].decode("latin-1"), headers)
         elif status == 101:
             raise ReplyError("101 Switching Protocols: this client asks for no upgrade and follows none")
