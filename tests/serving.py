@@ -145,6 +145,13 @@ class Process:
         out, err = self.popen.communicate(timeout=PATIENCE)
         return self.popen.returncode, out, err
 
+    def autopsy(self) -> str:
+        """Ends it; what was the matter with it, as far as it shows."""
+        status = self.popen.poll()
+        kill_group(self.popen.pid)
+        said = self.popen.communicate(timeout=PATIENCE)[1]
+        return f"the program {'ran' if status is None else f'had ended with {status}'}; it said: {said[-4000:]}"
+
 
 def kill_group(pid: int) -> None:
     """Ends a program and all that it forked."""

@@ -166,7 +166,12 @@ cdef void socket_read(Loop loop, Connection c) noexcept nogil:
         if budget == 0:
             loop_queue_ready(loop, c)
             break
-        n = exchange_receive(loop, c, budget)
+        if socket_gathers(http, s):
+            n = socket_gather(loop, c, budget)
+            if c.marks & MARK_GONE:
+                return
+        else:
+            n = exchange_receive(loop, c, budget)
         if n == WEB_WANT_READ or n == WEB_WANT_WRITE:
             break
         if n == BUDGET_USED:
@@ -185,6 +190,34 @@ cdef void socket_read(Loop loop, Connection c) noexcept nogil:
     exchange_write(loop, c)
 
 
+cdef bint socket_gathers(Http1* http, Socket* s) noexcept nogil:
+    """Predicate: much of a frame is still to come, of a message that gathers as it is: it need not pass the arena."""
+    return (s.reader.phase == WS_PAYLOAD and s.reader.frame < WS_OP_CLOSE and s.reader.left >= READ_CHUNK
+            and not s.reader.compressed and s.reader.begun and http.in_at == http.in_end)
+
+
+cdef Py_ssize_t socket_gather(Loop loop, Connection c, size_t budget) noexcept nogil:
+    """One read of the transport into the message itself: bytes read, or what the transport said. Room is made for what
+    has come once more, and for no more than the frame has: what a peer only announces reserves little."""
+    cdef Socket* s = c.http.socket
+    cdef WsBuffer* into = &s.message.buffer
+    cdef size_t room = max(into.size, <size_t>READ_CHUNK)
+    cdef Py_ssize_t n
+    cdef WsEvent event
+    cdef int found
+    if room > s.reader.left:
+        room = <size_t>s.reader.left
+    if ws_buffer_reserve(into, room) < 0:
+        take_out(loop, c, CLOSE_NO_MEMORY)
+        return WEB_FAILED
+    n = c.recv_some(<char*>into.data + into.size, min(room, budget))
+    if n > 0:
+        loop.row.counts.bytes_received += n
+        found = ws_feed(&s.reader, into.data + into.size, n, &event, &loop.limits.websocket)
+        socket_found(loop, c, found, &event)
+    return n
+
+
 cdef bint socket_parse(Loop loop, Connection c) noexcept nogil:
     """Feeds the input to the frame reader, up to the end of a message: False where the connection was taken out."""
     cdef Http1* http = c.http
@@ -195,27 +228,33 @@ cdef bint socket_parse(Loop loop, Connection c) noexcept nogil:
         found = ws_feed(&s.reader, <unsigned char*>http.in_data + http.in_at, http.in_end - http.in_at, &event,
                         &loop.limits.websocket)
         http.in_at += event.consumed
-        if found == WS_DATA:
-            found = ws_message_take(&s.message, &s.reader, &s.inflater, &event, &loop.limits.websocket)
-            if found == WS_DONE and s.state == SOCKET_OPEN:
-                s.whole = True
-            elif found == WS_DONE:          # we have said that we are closing: it has come too late
-                ws_message_done(&s.message)
-            elif found == WS_NO_MEMORY:
-                take_out(loop, c, CLOSE_NO_MEMORY)
-                return False
-        if found == WS_FAULT:
-            if socket_fail(loop, c, s.reader.code, s.reader.fault) < 0:
-                return False
-        elif found == WS_PING and s.state == SOCKET_OPEN:
-            # 5.5.3: a peer that sends pings and does not read gets no more of them answered
-            if socket_held(c) < loop.limits.out_buffer \
-                    and socket_put(s, WS_OP_PONG, 0, <const char*>event.data, event.length) < 0:
-                take_out(loop, c, CLOSE_NO_MEMORY)
-                return False
-        elif found == WS_CLOSE:
-            if socket_closed_by_peer(loop, c, &event) < 0:
-                return False
+        if not socket_found(loop, c, found, &event):
+            return False
+    return True
+
+
+cdef bint socket_found(Loop loop, Connection c, int found, const WsEvent* event) noexcept nogil:
+    """What becomes of what the frame reader found: False where the connection was taken out."""
+    cdef Socket* s = c.http.socket
+    if found == WS_DATA:
+        found = ws_message_take(&s.message, &s.reader, &s.inflater, event, &loop.limits.websocket)
+        if found == WS_DONE and s.state == SOCKET_OPEN:
+            s.whole = True
+        elif found == WS_DONE:          # we have said that we are closing: it has come too late
+            ws_message_done(&s.message)
+        elif found == WS_NO_MEMORY:
+            take_out(loop, c, CLOSE_NO_MEMORY)
+            return False
+    if found == WS_FAULT:
+        return socket_fail(loop, c, s.reader.code, s.reader.fault) > 0
+    if found == WS_PING and s.state == SOCKET_OPEN:
+        # 5.5.3: a peer that sends pings and does not read gets no more of them answered
+        if socket_held(c) < loop.limits.out_buffer \
+                and socket_put(s, WS_OP_PONG, 0, <const char*>event.data, event.length) < 0:
+            take_out(loop, c, CLOSE_NO_MEMORY)
+            return False
+    elif found == WS_CLOSE:
+        return socket_closed_by_peer(loop, c, event) > 0
     return True
 
 

@@ -47,7 +47,8 @@ cdef int ws_message_take(WsMessage* m, WsReader* r, WsInflater* f, const WsEvent
     else:
         if ws_buffer_reserve(&m.buffer, max(event.length, <size_t>1)) == WS_NO_MEMORY:
             return WS_NO_MEMORY
-        memcpy(m.buffer.data + before, event.data, event.length)
+        if event.data != m.buffer.data + before:        # else it was received there
+            memcpy(m.buffer.data + before, event.data, event.length)
         m.buffer.size += event.length
     if not event.ends:
         return WS_MORE

@@ -34,7 +34,7 @@ Origins: TypeAlias = str | Iterable[str] | Callable[[str], bool]
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 _KEY = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes: the last digit has four bits that are zero (RFC 4648 3.5)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_WHAT = "websocket(...)"
+_WHAT = "WS(...)"
 _FORBIDDEN = Response.text("403 Forbidden: pages of this origin may not connect", status=403)
 
 

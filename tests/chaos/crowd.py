@@ -152,9 +152,13 @@ def crowd(port: int, paths: tuple[str, ...] = ("/echo",)) -> Iterator[Crowd]:
 def chaos(more: str = "", options: str = TWO, paths: tuple[str, ...] = ("/echo",)) -> Iterator[tuple[Process, Crowd]]:
     """(a server with workers, those who ask it). At the end it is stopped, and must end as one that is well."""
     with serving(options, ECHO + more) as (child, port):
-        with crowd(port, paths) as those:
-            yield child, those
-        those.last_words = stop(child)
+        try:
+            with crowd(port, paths) as those:
+                yield child, those
+            those.last_words = stop(child)
+        except BaseException as error:
+            error.add_note(child.autopsy())
+            raise
 
 
 def workers(port: int) -> set[int]:
@@ -173,13 +177,16 @@ def replaced(port: int, gone: int) -> int:
 
 
 def connect_to(port: int, worker: int) -> socket.socket:
-    """A kept connection of one certain worker."""
-    while True:
+    """A kept connection of one certain worker. The kernel chooses at random who gets a connection."""
+    answered = []
+    while len(answered) < 300:
         with ExitStack() as stack:
             sock = stack.enter_context(connect(port))
-            if body(get(sock, "/echo/w")).startswith(b"%d " % worker):
+            answered.append(int(body(get(sock, "/echo/w")).split()[0]))
+            if answered[-1] == worker:
                 stack.pop_all()
                 return sock
+    raise AssertionError(f"worker {worker} gets no connections; these do: {set(answered)}")
 
 
 def is_stopped(pid: int) -> bool:
