@@ -178,7 +178,7 @@ def replaced(port: int, gone: int) -> int:
 
 def connect_to(port: int, worker: int) -> socket.socket:
     """A kept connection of one certain worker. The kernel chooses at random who gets a connection."""
-    answered = []
+    answered: list[int] = []
     while len(answered) < 300:
         with ExitStack() as stack:
             sock = stack.enter_context(connect(port))
