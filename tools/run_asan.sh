@@ -3,7 +3,7 @@
 # what it holds is lost when the sanitizer ends the process.
 # Without arguments those modules are left out that are about Python code alone: they take minutes, and reach no C that
 # the others do not. --one-process leaves out those, too, that start programs (masters and workers, mostly to kill them):
-# most of their time goes into loading the sanitizer.
+# most of their time goes into loading the sanitizer; and those that go the ways of others once more.
 # usage: tools/run_asan.sh PYTHON [--one-process | PYTEST_ARGUMENT...]
 set -eu
 python=$1
@@ -21,7 +21,10 @@ if [ $# = 0 ]; then
 elif [ "$1" = --one-process ]; then
     shift
     left_out="$python_alone $programs"
-    set -- --ignore=tests/chaos "$@"
+    set -- --ignore=tests/chaos --ignore=bench/micro "$@"
+    for name in access_log builtin_hooks cookies probes slow_handlers stats typed_json ways; do
+        set -- "$@" "--ignore=tests/wire/test_$name.py"
+    done
 fi
 for name in $left_out; do
     set -- "$@" "--ignore=tests/test_$name.py"
