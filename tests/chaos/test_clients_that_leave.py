@@ -101,11 +101,12 @@ def held(port: int, pid: int) -> tuple[int, int, int]:
 
 
 def settled(port: int, pid: int) -> int:
-    """Files besides connections, once two looks agree: what a first use opened for a moment is closed by then."""
-    first, second = -1, held(port, pid)[1]
-    while first != second:
-        first, second = second, held(port, pid)[1]
-    return second
+    """Files besides connections, once two looks agree: what a first use opened for a moment is closed by then. So are
+    all other connections: they are counted for all workers, and the files for one."""
+    first, second = (0, 0, 0), held(port, pid)
+    while first != second or second[0] != 1:
+        first, second = second, held(port, pid)
+    return second[1]
 
 
 @contextmanager
