@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -385,3 +386,21 @@ def test_counters(serve: Serve) -> None:
     site = serve(at_root(Notes()))
     SocketPeer(site.connect()).close()
     eventually(lambda: site.counter("requests") == 1, "it is counted")
+
+
+# -- large frames ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [1 << 20, 30_000])
+def test_a_large_frame_is_gathered_and_checked_as_it_comes(serve: Serve, step: int) -> None:
+    """Most of it is received where the message gathers, and not by way of the turn's arena."""
+    notes = Notes(lambda event, ws: None)
+    peer = SocketPeer(serve(web.WS("/", notes.plain)).connect())
+    content = bytes(i * 7 % 251 for i in range(300_000))
+    for data in (frame(BINARY, content), frame(TEXT, b"x" * 200_000 + b"\xff" + b"x" * 100_000)):
+        for at in range(0, len(data), step):
+            with suppress(OSError):  # the server ends it before all of the second one is sent
+                peer.peer.send(data[at : at + step])
+    events = notes.until_closed()
+    assert web.Binary(content) in events
+    assert [event.code for event in events if isinstance(event, web.Close)] == [1007]
