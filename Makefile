@@ -5,6 +5,7 @@
 #   make test      the tests                         make fuzz    fuzz pure parts for FUZZ_SECONDS (Linux, glibc)
 #   make lint      style and types                   make wheel   build a wheel and try it in an empty environment
 #   make asan      the tests under AddressSanitizer and UBSan (Linux, glibc)
+#   make faults    every call of OpenSSL fails in turn; and is that seen? (Linux, x86-64 and aarch64)
 #   make cov       coverage of Python and Cython     make cross   compile the C headers for other systems
 #   make bench-load  whole servers, ours and others  make clean       remove what was built
 #   make distclean   the virtual environment too
@@ -41,7 +42,7 @@ $(shell mkdir -p build; echo '$(SETTINGS)' | cmp -s - build/settings || echo '$(
 
 GLIBC := $(shell getconf GNU_LIBC_VERSION 2>/dev/null)
 
-.PHONY: run test lint asan cov bench bench-load fuzz wheel cross clean distclean build
+.PHONY: run test lint asan faults cov bench bench-load fuzz wheel cross clean distclean build
 .DEFAULT_GOAL := build
 
 build: $(CORE)
@@ -113,6 +114,15 @@ asan: $(CORE) build/asan/built$(EXT_SUFFIX) $(VENV)/.group-test
 fuzz: $(VENV)/.group-build
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tests/fuzz/run.sh $(FUZZ_SECONDS)
 endif
+
+# Faults of our own, which the run must find, are planted in a copy of the sources.
+build/planted/built$(EXT_SUFFIX): $(CORE_SOURCES) build/settings $(VENV)/.group-build tests/tls/faults/plants.py
+	$(call build_copy,planted,$(CURDIR)/$(PY) $(CURDIR)/tests/tls/faults/plants.py src/web && CFLAGS=-O1)
+
+faults: $(CORE) build/planted/built$(EXT_SUFFIX) $(VENV)/.group-test
+	@$(call copy,planted)
+	$(PY) -m tests.tls.faults.runner --jobs 8 $(ARGS)
+	$(PY) -m tests.tls.faults.runner --planted build/planted/src
 
 build/cov/built$(EXT_SUFFIX): $(CORE_SOURCES) build/settings $(VENV)/.group-build
 	$(call build_copy,cov,WEB_CYTHON_TRACE=1 CFLAGS=-O1)

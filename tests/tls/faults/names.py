@@ -1,0 +1,28 @@
+"""The names of all scenarios, the slowest first; without importing what they need."""
+
+ALL = (
+    "steps, 1.3",
+    "steps, 1.2",
+    "slow download, 1.2",
+    "slow download, 1.3",
+    "file",
+    "ktls, slow download",
+    "ktls, file",
+    "upload",
+    "ktls, requests",
+    "requests, 1.2",
+    "requests, 1.3",
+    "resumed, 1.2",
+    "resumed, 1.3",
+    "drain",
+    "last answer",
+    "client cuts off",
+    "refusal",
+    "load",
+    "load, encrypted key",
+    "renewal",
+    "development pair",
+    "development pair, looked at",
+    "dev_certificate",
+    "import",
+)
