@@ -16,8 +16,8 @@ import pytest
 
 from tests.tls.faults import agent, runner
 from tests.tls.faults.client import MARKER, answers_in, not_records, stable
-from tests.tls.faults.names import ALL
 from tests.tls.faults.plants import PLANTS, plant
+from tests.tls.faults.scenarios import SCENARIOS
 from tests.tls.faults.table import CALLBACKS, FUNCTIONS
 
 SOURCES = Path(__file__).parents[2] / "src/web"
@@ -123,7 +123,7 @@ def test_plants_fit_the_sources(tmp_path: Path) -> None:
     for path in SOURCES.glob("*.pxi"):
         shutil.copy(path, tmp_path)
     plant(tmp_path)
-    assert all(each.scenario in ALL and each.target in FUNCTIONS for each in PLANTS.values())
+    assert all(each.scenario in SCENARIOS and each.target in FUNCTIONS for each in PLANTS.values())
 
 
 def test_a_process_that_dies_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
-"""A TLS client that keeps every byte that the server sent, takes a step at a time, and knows what it should be answered.
+"""A TLS client that keeps every byte that the server sent and takes a step at a time.
 
-It leaves in one of these ways once it has everything: "close_notify", "cut" (FIN without it), or "stay" (the server is to
-end). What it was given must be the beginning of what is expected, whatever the server went through.
+It leaves in one of these ways once it has everything: "close_notify", "cut" (FIN without it), or "stay" (the server is
+to end). What it was given must be the beginning of what is expected, whatever the server went through.
 """
 
 from __future__ import annotations

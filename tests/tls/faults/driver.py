@@ -33,7 +33,7 @@ def failures_of(target: str) -> tuple[Failure, ...]:
 
 
 def numbers(calls: int, sample: bool) -> list[int]:
-    """Which of the calls fail: the first two and the last in a sample; else all, but of many the first, some, the last."""
+    """Which of the calls fail. In a sample the first two and the last; else all, but of many the first, some, the last."""
     if sample:
         return sorted({1, min(2, calls), calls})
     if calls <= ALL_UP_TO:
@@ -54,7 +54,8 @@ def fail_import(agent: Agent, target: str, mode: str) -> None:
 
 
 def drive(agent: Agent, folder: Path, name: str, sample: bool, skip: int, only: str) -> None:
-    from tests.tls.faults.scenarios import SCENARIOS, Case
+    from tests.tls.faults.scenario import Case
+    from tests.tls.faults.scenarios import SCENARIOS
     from web import _core
 
     _core.abort_on_illegal_steps(True)

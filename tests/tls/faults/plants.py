@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ALIVE = '\ncdef int planted = int(__import__("os").environ.get("WEB_PLANT", "0"))\n'
+TLS, CONTEXT, SERVE = "_core_tls.pxi", "_core_tls_context.pxi", "_core_serve.pxi"
 
 
 @dataclass(frozen=True)
@@ -19,158 +20,141 @@ class Plant:
 
     what: str
     file: str
-    changes: tuple[tuple[str, str], ...]
+    old: str
+    new: str
     scenario: str
     target: str
     found: str
 
 
-JUDGED = "        if why == SSL_ERROR_ZERO_RETURN:\n"
-CHECKED = "if SSL_is_init_finished(self.ssl) != 1 or cipher == NULL or not self.hello_seen:"
+FIRST_CHECK = "if SSL_is_init_finished(self.ssl) != 1 or cipher == NULL or not self.hello_seen:"
 KEY_USED = 'require(SSL_CTX_use_PrivateKey(ctx, key) == 1 and SSL_CTX_check_private_key(ctx) == 1, "key")'
+OLDEST = "SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1"
 
 PLANTS: dict[int, Plant] = {
     1: Plant(
-        "what SSL_accept says is not looked at",
-        "_core_tls.pxi",
-        (
-            (
-                "        if result == 1:\n            return self.handshake",
-                "        if result == 1 or planted == 1:\n            return self.handshake",
-            ),
-            (CHECKED, CHECKED.replace("if ", "if planted not in (1, 2) and (")[:-1] + "):"),
-        ),
-        "requests, 1.3",
-        "SSL_accept",
-        "a handler ran for a connection that was not accepted",
-    ),  # fmt: skip
-    2: Plant(
         "the end of the handshake is not checked",
-        "_core_tls.pxi",
-        (),
+        TLS,
+        FIRST_CHECK,
+        FIRST_CHECK.replace("if ", "if (").replace("seen:", "seen) and planted not in (1, 2):"),
         "requests, 1.3",
         "SSL_is_init_finished",
         "a handler ran",
-    ),  # changed by 1
+    ),
+    2: Plant(
+        "what SSL_accept says is not looked at",
+        TLS,
+        "        if result == 1:\n            return self.handshake_done()\n",
+        "        if result == 1 or planted == 2:\n            return self.handshake_done()\n",
+        "requests, 1.3",
+        "SSL_accept",
+        "a handler ran for a connection that was not accepted",
+    ),
     3: Plant(
         "a fatal error is a want",
-        "_core_tls.pxi",
-        (
-            (
-                JUDGED,
-                "        if planted == 3 and why == SSL_ERROR_SSL:\n            wants[0] = WEB_READ\n"
-                "            return WEB_WANT_READ\n" + JUDGED,
-            ),
-        ),
+        TLS,
+        "        if why == SSL_ERROR_ZERO_RETURN:\n",
+        """\
+        if planted == 3 and why == SSL_ERROR_SSL:
+            wants[0] = WEB_READ
+            return WEB_WANT_READ
+        if why == SSL_ERROR_ZERO_RETURN:
+""",
         "requests, 1.2",
         "SSL_accept",
         "was called on a connection that is broken",
     ),
     4: Plant(
         "a connection that broke is used again",
-        "_core_tls.pxi",
-        (("        self.broken = True\n", "        self.broken = planted != 4\n"),),
+        TLS,
+        "        self.broken = True\n",
+        "        self.broken = planted != 4\n",
         "steps, 1.3",
         "SSL_read_ex",
         "was called on a connection that is broken",
     ),
     5: Plant(
         "what cannot be encrypted is sent as it is",
-        "_core_tls.pxi",
-        (
-            (
-                "            n = self.encrypt(data, count)\n            if n <= 0:\n                return n\n",
-                "            n = self.encrypt(data, count)\n            if n == WEB_FAILED and planted == 5:\n"
-                "                return web_send(self.fd, data, count, more)\n            if n <= 0:\n                return n\n",
-            ),
-        ),
+        TLS,
+        "            n = self.encrypt(data, count)\n",
+        """\
+            n = self.encrypt(data, count)
+            if n == WEB_FAILED and planted == 5:
+                return web_send(self.fd, data, count, more)
+""",
         "requests, 1.3",
         "SSL_write_ex",
         "plaintext on the wire",
     ),
     6: Plant(
         "a key that was not taken makes a context",
-        "_core_tls_context.pxi",
-        ((KEY_USED, KEY_USED.replace("require(", "require(planted == 6 or ")),),
+        CONTEXT,
+        KEY_USED,
+        KEY_USED.replace("require(", "require((").replace(' == 1, "key")', ' == 1) or planted == 6, "key")'),
         "load",
         "SSL_CTX_use_PrivateKey",
         "a context was made",
     ),
     7: Plant(
         "the oldest version is not checked",
-        "_core_tls_context.pxi",
-        (
-            (
-                "SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1",
-                "SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 or planted == 7",
-            ),
-        ),
+        CONTEXT,
+        OLDEST,
+        f"{OLDEST} or planted == 7",
         "renewal",
         "SSL_CTX_ctrl",
         "another policy",
     ),
     8: Plant(
         "the SSL of a connection that broke is kept",
-        "_core_tls.pxi",
-        (
-            (
-                "            SSL_free(self.ssl)      #",
-                "            if planted != 8 or not self.broken:\n                SSL_free(self.ssl)      #",
-            ),
-        ),
+        TLS,
+        "            SSL_free(self.ssl) ",
+        "            SSL_free(NULL if planted == 8 and self.broken else self.ssl) ",
         "requests, 1.2",
         "SSL_get_current_cipher",
         "objects: ",
     ),
     9: Plant(
-        "errors are left in the queue",
-        "_core_tls_context.pxi",
-        (
-            (
-                "            SSL_CTX_free(ctx)\n            ERR_clear_error()\n",
-                "            SSL_CTX_free(ctx)\n            if planted != 9:\n                ERR_clear_error()\n",
-            ),
-            (
-                "    ERR_clear_error()\n    return reason or",
-                "    if planted != 9:\n        ERR_clear_error()\n    return reason or",
-            ),
-        ),
-        "load",
-        "SSL_CTX_use_PrivateKey",
+        "an error is left in the queue",
+        CONTEXT,
+        "        BIO_free(bio)\n        ERR_clear_error()\n",
+        "        BIO_free(bio)\n        if planted != 9:\n            ERR_clear_error()\n",
+        "development pair, looked at",
+        "X509_check_host",
         "an error is left",
     ),
     10: Plant(
         "a context that is half made is kept",
-        "_core_tls_context.pxi",
-        (
-            (
-                "            key = parse_key(",
-                "            if planted == 10:\n                self.ctx = ctx\n            key = parse_key(",
-            ),
-            ("            SSL_CTX_free(ctx)\n", "            if planted != 10:\n                SSL_CTX_free(ctx)\n"),
-        ),
+        CONTEXT,
+        "            SSL_CTX_free(ctx)\n",
+        """\
+            if planted == 10 and self.ctx == NULL:
+                self.ctx, ctx = ctx, NULL
+            SSL_CTX_free(ctx)
+""",
         "load",
         "PEM_read_bio_PrivateKey",
         "a context that was not loaded",
     ),
     11: Plant(
         "a name that does not fit is found good",
-        "_core_tls_context.pxi",
-        (("len(text), 0, NULL) != 1:", "len(text), 0, NULL) != 1 and planted != 11:"),),
+        CONTEXT,
+        "len(text), 0, NULL) != 1:",
+        "len(text), 0, NULL) != 1 and planted != 11:",
         "development pair, looked at",
         "X509_check_host",
         "a certificate was found good",
     ),
     12: Plant(
         "a handshake that failed is not ended",
-        "_core_serve.pxi",
-        (
-            (
-                "    if result < 0:\n        take_out(loop, c, CLOSE_HANDSHAKE_FAILED)\n",
-                "    if result < 0 and planted == 12:\n        deadline_clear(&loop.deadlines, &c.deadline)\n        return\n"
-                "    if result < 0:\n        take_out(loop, c, CLOSE_HANDSHAKE_FAILED)\n",
-            ),
-        ),
+        SERVE,
+        "    if result < 0:\n        take_out(loop, c, CLOSE_HANDSHAKE_FAILED)\n",
+        """\
+    if result < 0 and planted == 12:
+        deadline_clear(&loop.deadlines, &c.deadline)
+        return
+    if result < 0:
+        take_out(loop, c, CLOSE_HANDSHAKE_FAILED)
+""",
         "requests, 1.3",
         "SSL_new",
         "is served for more than",
@@ -180,16 +164,11 @@ PLANTS: dict[int, Plant] = {
 
 def plant(folder: Path) -> None:
     """Puts all of them into a copy of the sources."""
-    texts: dict[str, str] = {}
     for number, each in PLANTS.items():
-        text = texts.setdefault(each.file, (folder / each.file).read_text())
-        for old, new in each.changes:
-            if text.count(old) != 1:
-                raise SystemExit(f"plant {number} ({each.what}): {old!r} stands {text.count(old)} times in {each.file}")
-            text = text.replace(old, new)
-        texts[each.file] = text
-    for name, text in texts.items():
-        (folder / name).write_text(text)
+        text = (folder / each.file).read_text()
+        if text.count(each.old) != 1:
+            raise SystemExit(f"plant {number}, {each.what}: {each.old!r} stands {text.count(each.old)} times")
+        (folder / each.file).write_text(text.replace(each.old, each.new))
     with (folder / "_core_openssl.pxi").open("a") as declarations:
         declarations.write(ALIVE)
 

@@ -1,4 +1,4 @@
-"""Runs scenarios in processes of their own, some at a time, and gathers what they say. A process that dies is a finding.
+"""Runs scenarios in processes of their own and gathers what they say. A process that dies is a finding.
 
 usage: python -m tests.tls.faults.runner [--sample] [--jobs N] [SCENARIO...] | --planted FOLDER    (make faults)
 """
@@ -110,7 +110,7 @@ def how(code: int) -> str:
 def run_scenario(
     folder: Path, name: str, *, sample: bool = False, only: str = "", extra: Mapping[str, str] = NOTHING
 ) -> Report:
-    """All cases of one scenario, or those of one function; the process is started again behind a case that killed it."""
+    """All cases of one scenario, or those of one function. A process that a case killed is started again behind it."""
     report = Report()
     skip = 0
     options = [*(["--sample"] if sample else []), *(["--only", only] if only else [])]
@@ -169,7 +169,7 @@ def run_imports(folder: Path, extra: Mapping[str, str] = NOTHING) -> Report:
 
 def run(names: list[str], *, sample: bool = False, jobs: int = 4, extra: Mapping[str, str] = NOTHING) -> Report:
     """The scenarios (none named: all, and the import); they mostly wait, so more of them than CPUs run at a time."""
-    from tests.tls.faults.names import ALL
+    from tests.tls.faults.scenarios import SCENARIOS
 
     report = Report()
     lock = threading.Lock()
@@ -185,7 +185,9 @@ def run(names: list[str], *, sample: bool = False, jobs: int = 4, extra: Mapping
             report.add(found)
 
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(jobs) as pool:
-        started = [pool.submit(one, name, Path(place, str(i))) for i, name in enumerate(names or ALL)]
+        started = [
+            pool.submit(one, name, Path(place, str(i))) for i, name in enumerate(names or [*SCENARIOS, "import"])
+        ]
         for each in started:
             each.result()
     report.seconds = time.monotonic() - began
@@ -208,7 +210,7 @@ def self_test(source: Path, folder: Path, jobs: int) -> list[str]:
         alive = run_scenario(mine, plant.scenario, sample=True, only=plant.target, extra=extra | {"WEB_PLANT": "0"})
         if alive.findings:
             return f"{plant.what}: without it there are findings, too: {alive.findings[0]}", False
-        return f"{plant.what}: {caught[0] if caught else f'NOT FOUND ({len(found)} other findings)'}", bool(caught)
+        return f"{plant.what}: {caught[0] if caught else f'NOT FOUND, but {found}'}", bool(caught)
 
     with ThreadPoolExecutor(jobs) as pool:
         results = list(pool.map(one, PLANTS))

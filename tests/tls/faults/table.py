@@ -1,7 +1,7 @@
 """How each function of OpenSSL that web._core imports can fail: one row a function.
 
-A function in the binary without a row fails the tests, and so does a row without a function: whoever calls something new
-adds a line here and says what a failure of it looks like.
+A function in the binary without a row fails the tests, and so does a row without a function: whoever calls something
+new adds a line here and says what a failure of it looks like.
 
     good(), null(), io(), ...   the kinds of result; each gives the failures that are tried
     closed=False                the caller may go on after this failure, and still serves rightly; say why beside it.

@@ -1,0 +1,127 @@
+"""Scenarios of what is made before anybody connects: a context of files, a certificate for development."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from pathlib import Path
+
+import web
+from tests.tls.faults.agent import Agent
+from tests.tls.faults.scenario import Scenario
+from web import _core
+
+
+class Context(Scenario):
+    """TlsContext.load."""
+
+    def __init__(self, agent: Agent, folder: Path, key: str, password: str | None) -> None:
+        super().__init__(agent, folder)
+        self.key, self.password = key, password
+        self.policy = ""
+        context = self.make()
+        context.load()
+        self.policy = agent.policy()
+
+    def make(self) -> web.TlsContext:
+        return web.TlsContext(self.folder / "chain.pem", self.folder / self.key, password=self.password)
+
+    def act(self) -> bool:
+        context = self.make()
+        try:
+            context.load()
+        except (web.CertificateError, web.TlsError):
+            self.disarm()
+            self.refuses_all(context)
+            self.load_again(context)
+            return False
+        self.must_not_be("a context was made")
+        if (policy := self.agent.policy()) != self.policy:
+            self.problems.append(f"a context of another policy was made: {policy}")
+        return True
+
+    def load_again(self, context: web.TlsContext) -> None:
+        """What failed once is no reason to fail again."""
+        context.load()
+        if (policy := self.agent.policy()) != self.policy:
+            self.problems.append(f"loaded again, the context has another policy: {policy}")
+
+    def refuses_all(self, context: web.TlsContext) -> None:
+        """A context that could not be loaded makes no connection."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.sendall(b"\x16\x03\x01")  # the beginning of a record: an SSL object would wait for more
+            connection = None
+            try:
+                connection = _core.Connection.tls(ours, context)
+                if connection.handshake() is not None:
+                    self.problems.append("a context that was not loaded accepts")
+                if self.agent.live()["SSL"]:
+                    self.problems.append("a context that was not loaded makes SSL objects")
+            except (OSError, ValueError, web.WebError):
+                pass
+            finally:
+                if connection is not None:
+                    connection.close()
+                else:
+                    ours.close()
+
+
+class DevPair(Scenario):
+    """make_dev_pair: a whole pair, or an error."""
+
+    def act(self) -> bool:
+        try:
+            cert, key = _core.make_dev_pair(["localhost"], ["127.0.0.1"], 30)
+        except web.TlsError:
+            return False
+        self.must_not_be("a pair was made")
+        self.disarm()
+        (self.folder / "made.pem").write_bytes(cert + key)
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(self.folder / "made.pem")
+            web.TlsContext(self.folder / "made.pem", self.folder / "made.pem").load()
+            if not _core.dev_pair_serves(cert, ["localhost"], ["127.0.0.1"], 3600):
+                self.problems.append("a pair was made that does not serve its names")
+        except (ssl.SSLError, web.WebError) as error:
+            self.problems.append(f"a pair was made that cannot be used: {error}")
+        return True
+
+
+class DevPairServes(Scenario):
+    """dev_pair_serves never says yes where a check failed."""
+
+    def __init__(self, agent: Agent, folder: Path) -> None:
+        super().__init__(agent, folder)
+        self.cert, _ = _core.make_dev_pair(["localhost", "b.example"], ["127.0.0.1", "::1"], 30)
+
+    def act(self) -> bool:
+        try:
+            yes = _core.dev_pair_serves(self.cert, ["localhost", "b.example"], ["127.0.0.1", "::1"], 3600)
+        except web.TlsError:
+            return False
+        if yes:
+            self.must_not_be("a certificate was found good")
+        return yes
+
+
+class DevCertificate(Scenario):
+    """web.dev_certificate in a folder that is empty, and then again: whole files or an error, nothing half written."""
+
+    def act(self) -> bool:
+        place = self.folder / "dev"
+        place.mkdir(mode=0o700, exist_ok=True)
+        done = True
+        for _ in range(2):
+            try:
+                web.dev_certificate(place)
+            except (web.WebError, web.TlsError):
+                done = False
+        names = {path.name for path in place.iterdir()}
+        if not names <= {"dev-cert.pem", "dev-key.pem"}:
+            self.problems.append(f"files are left: {names}")
+        if (key := place / "dev-key.pem").exists() and key.stat().st_mode & 0o077:
+            self.problems.append("the key is readable by others")
+        for path in place.iterdir():
+            path.unlink()
+        return done

@@ -1,0 +1,156 @@
+"""Scenarios of a whole Server: one connection from accept to end, and a renewal of certificates before one.
+
+Client and server take turns in one thread, so nothing runs beside and every wait is the server's own deadline.
+"""
+
+from __future__ import annotations
+
+import select
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import web
+from tests.tls.faults.agent import Agent
+from tests.tls.faults.client import MARKER, Client, Script, stable
+from tests.tls.faults.scenario import LARGE, PATIENCE, Scenario
+from tests.tls.faults.table import Failure
+
+LIMITS = web.Limits(
+    handshake_timeout=0.3,
+    head_timeout=0.3,
+    idle_timeout=0.3,
+    linger_timeout=0.3,
+    shutdown_grace=0.3,
+    body_grace=0.2,
+    response_grace=0.2,
+    response_min_rate=1 << 20,
+    body_min_rate=1 << 20,
+    body=1 << 22,
+)
+Answer = Callable[[web.Request], bytes | web.Response]
+KTLS_YES = Failure("says yes", 1, False)
+
+
+class Serving(Scenario):
+    """One connection to a whole Server, whose loop is turned here: nothing runs beside."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        folder: Path,
+        script: Script,
+        version: ssl.TLSVersion,
+        *,
+        resumed: bool = False,
+        ktls: bool = False,
+        sendfile: bool = False,
+        drains: bool = False,
+    ) -> None:
+        super().__init__(agent, folder)
+        self.script, self.ktls, self.sendfile, self.drains = script, ktls, sendfile, drains
+        self.session: ssl.SSLSession | None = None
+        self.trusting = ssl.create_default_context(cafile=folder / "root.pem")
+        self.trusting.minimum_version = self.trusting.maximum_version = version
+        self.trusting.set_alpn_protocols(["http/1.1"])
+        (folder / "file.bin").write_bytes(LARGE)
+        app = web.App(
+            web.GET("/small", self.handler(lambda req: b"small " + MARKER)),
+            web.GET("/large", self.handler(lambda req: LARGE)),
+            web.GET("/file", self.handler(lambda req: web.Response.file(folder / "file.bin"))),
+            web.POST("/upload", self.handler(lambda req: b"%d %b" % (len(req.body), MARKER))),
+        )
+        self.context = web.TlsContext(folder / "chain.pem", folder / "key.pem", ktls=ktls)
+        self.server = web.Server(app, "127.0.0.1", 0, tls=self.context, limits=LIMITS)
+        self.server.open()
+        self.policy = agent.policy()
+        self.expected = b""
+        first = self.connect()
+        self.expected = stable(first.got)
+        assert first.complete, first.failure
+        if resumed:
+            self.session = first.tls.session
+            assert self.session is not None
+
+    def handler(self, answer: Answer) -> Answer:
+        def handle(req: web.Request) -> bytes | web.Response:
+            if self.agent.succeeded("SSL_accept") != 1:
+                self.problems.append("a handler ran for a connection that was not accepted")
+            self.must_not_be("a handler ran")
+            return answer(req)
+
+        return handle
+
+    def close(self) -> None:
+        self.server.close()
+
+    def act(self) -> bool:
+        if self.sendfile:
+            self.agent.arm("BIO_ctrl", 0, KTLS_YES, slot=1)
+        client = self.connect()
+        self.problems += client.problems(self.expected)
+        resumed = self.session is None or client.tls.session_reused is True
+        return client.complete and resumed and (client.clean_end or self.script.leave == "cut")
+
+    def connect(self) -> Client:
+        """A client from beginning to end, both sides turned in this thread."""
+        server = self.server
+        client = Client(server.port, self.trusting, self.script, self.session)
+        poller = select.poll()
+        poller.register(server.fileno(), select.POLLIN)
+        until = time.monotonic() + PATIENCE
+        stopped = False
+        with client.sock:
+            while time.monotonic() < until:
+                self.turn()
+                client.step()
+                if self.drains and not stopped and client.answers == len(self.script.requests):
+                    stopped = True
+                    server.stop()
+                if client.failure or client.over:
+                    break
+                poller.register(client.sock, select.POLLIN | (select.POLLOUT if client.unsent else 0))
+                poller.poll(50)
+        if self.drains and not stopped:
+            server.stop()
+        while server.connections and time.monotonic() < until:
+            self.turn(0.02)
+        self.turn()
+        if server.connections:
+            self.problems.append(f"a connection is served for more than {PATIENCE} seconds")
+        if self.drains or server.connections:  # for the next run
+            server.close()
+            server.open()
+        return client
+
+    def turn(self, timeout: float = 0.0) -> None:
+        self.agent.clear_queue()  # the client's
+        self.server.run_once(timeout)
+        if code := self.agent.queued():
+            self.problems.append(f"after a turn an error is left in OpenSSL's queue ({code:x})")
+        self.agent.clear_queue()
+
+
+class Renewal(Serving):
+    """Server.reload_certificates: renewed or not, the next client is served and resumes its session."""
+
+    def act(self) -> bool:
+        done = False
+        try:
+            self.server.reload_certificates()
+            done = True
+            self.must_not_be("certificates were renewed")
+        except (web.WebError, web.TlsError):
+            pass
+        if (policy := self.agent.policy()) != self.policy and done:
+            self.problems.append(f"a context of another policy is in use: {policy}")
+        if self.agent.queued():
+            self.problems.append("an error is left in OpenSSL's queue")
+        self.disarm()
+        self.case = None
+        client = self.connect()
+        self.problems += client.problems(self.expected)
+        if not client.complete or not client.tls.session_reused:
+            self.problems.append(f"after a renewal ({done=}) a client is not served: {client.failure}")
+        return done
