@@ -133,7 +133,7 @@ PLANTS: dict[int, Plant] = {
 """,
         "load",
         "PEM_read_bio_PrivateKey",
-        "a context that was not loaded",
+        "a context that was not loaded is kept",
     ),
     11: Plant(
         "a name that does not fit is found good",
