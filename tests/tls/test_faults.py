@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tls.faults import agent, runner
+from tests.tls.faults import agent, runner, sites
 from tests.tls.faults.client import MARKER, answers_in, not_records, stable
 from tests.tls.faults.plants import PLANTS, plant
 from tests.tls.faults.scenarios import SCENARIOS
@@ -57,6 +57,15 @@ def test_everything_that_can_fail_was_made_to(report: runner.Report) -> None:
     assert runner.unreached(report) == []
     assert report.runs > 1500
     assert report.missed < report.runs // 20
+
+
+def test_every_call_in_the_binary_that_can_fail_is_come_by(report: runner.Report) -> None:
+    """A new call of a function that others call, too, needs a scenario that reaches it."""
+    if not sites.can_list():
+        pytest.skip("no objdump and readelf for x86-64")
+    assert runner.unreached_sites(report) == []
+    told = runner.unreached_sites(runner.Report())
+    assert any(line.endswith("handshake_step calls SSL_accept: no scenario comes by") for line in told)
 
 
 def test_the_binary_is_read_as_nm_reads_it(report: runner.Report) -> None:

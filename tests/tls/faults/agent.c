@@ -63,7 +63,7 @@ static Shim shims[SHIMS];
 static Arm arms[ARMS];
 static long live[TYPES];
 static void *last_made[TYPES];
-static uintptr_t sites[SITES];
+static uintptr_t sites[SITES], base;
 static int function_count, rule_count, shim_count, site_count;
 static int forced_error;         /* what SSL_get_error says next; 0: the truth */
 static void *failed_object;      /* the SSL on which a fatal failure was forced */
@@ -298,6 +298,7 @@ EXPORT int fault_attach(const char *path) {
         arms[i].what = -1;
     if (handle == NULL || dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0)
         return -1;
+    base = map->l_addr;
     for (const ElfW(Dyn) *entry = map->l_ld; entry->d_tag != DT_NULL; entry++) {
         uintptr_t value = entry->d_un.d_ptr;
         uintptr_t address = value < map->l_addr ? value + map->l_addr : value; /* musl leaves it relative */
@@ -368,7 +369,8 @@ EXPORT long fault_calls(int is_callback, int index) {
 }
 EXPORT long fault_ones(int index) { return functions[index].ones; }
 EXPORT long fault_live(int type) { return live[type]; }
-EXPORT int fault_sites(void) { return site_count; }
+/* From where calls came, as offsets in the extension: the ith, or 0 behind the last. */
+EXPORT long fault_site(int i) { return i < site_count ? (long)(sites[i] - base) : 0; }
 EXPORT const char *fault_late_call(void) { return late_call; }
 EXPORT unsigned long fault_queued(void) { return ERR_peek_error(); }
 EXPORT void fault_clear_queue(void) { ERR_clear_error(); }

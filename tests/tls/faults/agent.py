@@ -56,7 +56,7 @@ class Agent:
         self.lib = ctypes.CDLL(str(build()))
         for name in ("fault_name", "fault_late_call"):
             getattr(self.lib, name).restype = ctypes.c_char_p
-        for name in ("fault_hits", "fault_calls", "fault_ones", "fault_live", "fault_queued"):
+        for name in ("fault_hits", "fault_calls", "fault_ones", "fault_live", "fault_queued", "fault_site"):
             getattr(self.lib, name).restype = ctypes.c_long
         self.lib.fault_arm.argtypes = [*[ctypes.c_int] * 3, ctypes.c_long, ctypes.c_long, *[ctypes.c_int] * 6]
         count = self.lib.fault_attach(os.fsencode(extension()))
@@ -137,7 +137,9 @@ class Agent:
     def clear_queue(self) -> None:
         self.lib.fault_clear_queue()
 
-    def sites(self) -> int:
-        """From how many places calls were seen so far."""
-        sites: int = self.lib.fault_sites()
-        return sites
+    def sites(self) -> list[int]:
+        """The places that calls came from so far, as offsets in the extension."""
+        found: list[int] = []
+        while site := self.lib.fault_site(len(found)):
+            found.append(site)
+        return found

@@ -33,7 +33,7 @@ def failures_of(target: str) -> tuple[Failure, ...]:
 
 
 def numbers(calls: int, sample: bool) -> list[int]:
-    """Which of the calls fail. In a sample the first two and the last; else all, but of many the first, some, the last."""
+    """Which of the calls fail: in a sample the first two and the last; else all, but of many only some."""
     if sample:
         return sorted({1, min(2, calls), calls})
     if calls <= ALL_UP_TO:

@@ -23,12 +23,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tests.tls.faults import files
+from tests.tls.faults import agent, files, sites
 from tests.tls.faults.table import CALLBACKS, FUNCTIONS
 
 ROOT = Path(__file__).parents[3]
 MOST_DEATHS = 5  # of one scenario; then it is given up
 LINES_KEPT = 12  # of what a process that died said last
+SPURIOUS = ("WANT_READ", "WANT_WRITE", "retry")  # how the names of those modes end
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -43,7 +44,9 @@ class Report:
     runs: int = 0
     missed: int = 0  # the fault did not come about
     served: int = 0  # all was done in spite of it
-    sites: int = 0
+    sites: set[int] = field(default_factory=set)  # places in the binary that calls came from
+    wants: int = 0  # spurious ones
+    resumed: int = 0  # after those all was done
     seconds: float = 0.0
 
     def add(self, other: Report) -> None:
@@ -54,16 +57,19 @@ class Report:
         self.runs += other.runs
         self.missed += other.missed
         self.served += other.served
-        self.sites = max(self.sites, other.sites)
+        self.sites |= other.sites
+        self.wants += other.wants
+        self.resumed += other.resumed
 
     def figures(self) -> str:
         """One paragraph for people."""
         failing = [name for name in self.functions if name in FUNCTIONS and FUNCTIONS[name].failures]
         return (
             f"{len(self.functions)} functions of OpenSSL are imported; {len(failing)} of them can fail, "
-            f"and {len(CALLBACKS)} callbacks; {len(self.tried)} were made to.\n"
+            f"and {len(CALLBACKS)} callbacks; {len(self.tried)} were made to, in calls from {len(self.sites)} places.\n"
             f"{self.runs} runs in {self.seconds:.0f} s: {self.served} did their work in spite of the failure, "
             f"{self.runs - self.served - self.missed} ended in good order, in {self.missed} the call did not come.\n"
+            f"{self.resumed} of {self.wants} went on after a spurious want; the others were ended by their deadlines.\n"
             f"{len(self.findings)} findings."
         )
 
@@ -83,6 +89,14 @@ def unreached(report: Report) -> list[str]:
     wanted = {name for name, row in FUNCTIONS.items() if row.failures and row.reached and not row.at_import}
     wanted |= {callback.name for callback in CALLBACKS if callback.reached}
     return sorted(f"{name}: no scenario makes it fail" for name in wanted - set(report.tried))
+
+
+def unreached_sites(report: Report) -> list[str]:
+    """Calls in the binary that can fail and that no scenario came by. Needs objdump."""
+    failing = {name for name, row in FUNCTIONS.items() if row.failures and row.reached}
+    places = list(sites.calls(agent.extension(), failing))
+    assert len(places) > len(failing)
+    return [f"{caller} calls {name}: no scenario comes by" for back, caller, name in places if back not in report.sites]
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -146,9 +160,12 @@ def take_lines(report: Report, name: str, lines: list[dict[str, Any]]) -> str:
                 report.missed += not line["hit"]
                 if line["hit"]:
                     report.tried[case.partition(" #")[0]] += 1
+                    spurious = case.endswith(SPURIOUS)
+                    report.wants += spurious
+                    report.resumed += spurious and line["done"]
                 report.findings += [f"{name}: {case}: {problem}" for problem in dict.fromkeys(line["problems"])]
             case "end":
-                report.sites = line["sites"]
+                report.sites |= set(line["sites"])
     return case
 
 
@@ -234,6 +251,7 @@ def main() -> int:
     findings = report.findings + unfit_rows(report.functions)
     if not options.scenarios:
         findings += unreached(report)
+        findings += unreached_sites(report) if sites.can_list() else []
     for finding in findings:
         print(finding)
     print(report.figures())
