@@ -21,7 +21,7 @@ if [ $# = 0 ]; then
 elif [ "$1" = --one-process ]; then
     shift
     left_out="$python_alone $programs"
-    set -- --ignore=tests/chaos --ignore=bench/micro "$@"
+    set -- --ignore=tests/chaos --ignore=bench/micro --ignore=tests/tls/test_faults.py "$@"
     for name in access_log builtin_hooks cookies probes slow_handlers stats typed_json ways; do
         set -- "$@" "--ignore=tests/wire/test_$name.py"
     done

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sysconfig
-import tempfile
 from pathlib import Path
 
 from tests.tls.faults.table import CALLBACKS, FUNCTIONS, Callback, Failure, tracked
@@ -20,13 +19,17 @@ class Unavailable(Exception):
     """Faults cannot be injected on this machine, or into this build: why."""
 
 
+class NoAgent(Unavailable):
+    """The agent cannot be built: there is something to install, or to mend."""
+
+
 def build() -> Path:
     """The agent as a library, made anew when its source has changed."""
     compiler = os.environ.get("CC", "gcc").split()[0]
     if shutil.which(compiler) is None:
-        raise Unavailable(f"no {compiler}")
-    folder = Path(tempfile.gettempdir(), f"weblatch-faults-{os.getuid()}")
-    folder.mkdir(mode=0o700, exist_ok=True)
+        raise NoAgent(f"no {compiler}")
+    folder = SOURCE.parents[3] / "build/faults"
+    folder.mkdir(parents=True, exist_ok=True)
     library = folder / f"agent-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}.so"
     if not library.exists():
         fresh = library.with_suffix(f".{os.getpid()}")
@@ -34,7 +37,7 @@ def build() -> Path:
         command = [compiler, *flags, "-o", str(fresh), str(SOURCE), "-lssl", "-lcrypto", "-ldl"]
         made = subprocess.run(command, capture_output=True, text=True)
         if made.returncode != 0:
-            raise Unavailable(f"the agent does not compile: {made.stderr}")
+            raise NoAgent(f"the agent does not compile: {made.stderr}")
         fresh.replace(library)
     return library
 
