@@ -7,7 +7,7 @@ new adds a line here and says what a failure of it looks like.
     closed=False                the caller may go on after this failure, and still serves rightly; say why beside it.
                                 All others must end what they were part of: a context, a certificate, a connection
     makes="SSL", frees="SSL"    what is counted, so that a leak is seen
-    callback()                  an argument that is a function of ours, and each value that it returns for a failure
+    Callback(...)               an argument that is a function of ours, and each value that it returns for a failure
 """
 
 from __future__ import annotations
