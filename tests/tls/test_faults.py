@@ -11,6 +11,8 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -40,16 +42,30 @@ def why_not() -> str:
     return asked.stdout.strip() or asked.stderr
 
 
+@pytest.fixture(autouse=True)
+def no_fd_is_left() -> None:
+    """Here the runs beside have pipes in this process; what they look at are their own descriptors."""
+
+
 @pytest.fixture(scope="module")
-def report() -> runner.Report:
-    """The sample, run once for all tests of it."""
+def under_way() -> Iterator[dict[str, Future[runner.Report]]]:
+    """The sample, run once for all tests; each test of a scenario waits for that one."""
     if why := why_not():
         pytest.skip(why)
-    return runner.run([], sample=True, jobs=JOBS)
+    with runner.started([], sample=True, jobs=JOBS) as reports:
+        yield reports
 
 
-def test_whatever_fails_fails_closed(report: runner.Report) -> None:
-    assert not report.findings, "\n".join(report.findings)
+@pytest.mark.parametrize("scenario", [*SCENARIOS, "import"])
+def test_whatever_fails_fails_closed(scenario: str, under_way: dict[str, Future[runner.Report]]) -> None:
+    findings = under_way[scenario].result().findings
+    assert not findings, "\n".join(findings)
+
+
+@pytest.fixture
+def report(under_way: dict[str, Future[runner.Report]]) -> runner.Report:
+    """What all of them said."""
+    return runner.total(each.result() for each in under_way.values())
 
 
 def test_every_function_of_the_binary_has_a_row_and_every_row_a_function(report: runner.Report) -> None:

@@ -60,6 +60,7 @@ def drive(agent: Agent, folder: Path, name: str, sample: bool, skip: int, only: 
 
     _core.abort_on_illegal_steps(True)
     logging.getLogger("web").setLevel(logging.CRITICAL + 1)
+    faulthandler.dump_traceback_later(HANG, exit=True)
     scenario = SCENARIOS[name](agent, folder)
     gc.freeze()  # what is here stays: collecting what a run left is quick then
     clean = scenario.clean()

@@ -13,11 +13,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -169,12 +169,12 @@ def take_lines(report: Report, name: str, lines: list[dict[str, Any]]) -> str:
     return case
 
 
-def run_imports(folder: Path, extra: Mapping[str, str] = NOTHING) -> Report:
+def run_imports(folder: Path) -> Report:
     """What the module calls when it is imported fails: ImportError, in a process each."""
     report = Report()
     for name, row in FUNCTIONS.items():
         for failure in row.failures if row.at_import and row.reached else ():
-            lines, code, last = listen([str(folder), "import", name, failure.mode], extra)
+            lines, code, last = listen([str(folder), "import", name, failure.mode], NOTHING)
             result = next((line for line in lines if line["event"] == "import"), None)
             report.runs += 1
             if result is not None and result["hits"]:
@@ -184,30 +184,39 @@ def run_imports(folder: Path, extra: Mapping[str, str] = NOTHING) -> Report:
     return report
 
 
-def run(names: list[str], *, sample: bool = False, jobs: int = 4, extra: Mapping[str, str] = NOTHING) -> Report:
-    """The scenarios (none named: all, and the import); they mostly wait, so more of them than CPUs run at a time."""
+@contextmanager
+def started(names: list[str], *, sample: bool, jobs: int) -> Iterator[dict[str, Future[Report]]]:
+    """The scenarios (none named: all, and the import), under way; they mostly wait, so more of them than CPUs run at a
+    time."""
     from tests.tls.faults.scenarios import SCENARIOS
 
-    report = Report()
-    lock = threading.Lock()
-    began = time.monotonic()
-
-    def one(name: str, folder: Path) -> None:
+    def one(name: str, folder: Path) -> Report:
         folder.mkdir()
         files.make(folder)
-        found = (
-            run_imports(folder, extra) if name == "import" else run_scenario(folder, name, sample=sample, extra=extra)
-        )
-        with lock:
-            report.add(found)
+        return run_imports(folder) if name == "import" else run_scenario(folder, name, sample=sample)
 
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(jobs) as pool:
-        started = [
-            pool.submit(one, name, Path(place, str(i))) for i, name in enumerate(names or [*SCENARIOS, "import"])
-        ]
-        for each in started:
-            each.result()
+        wanted = enumerate(names or [*SCENARIOS, "import"])
+        try:
+            yield {name: pool.submit(one, name, Path(place, str(number))) for number, name in wanted}
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def run(names: list[str], *, sample: bool = False, jobs: int = 4) -> Report:
+    """The scenarios, from beginning to end."""
+    began = time.monotonic()
+    with started(names, sample=sample, jobs=jobs) as under_way:
+        report = total(each.result() for each in under_way.values())
     report.seconds = time.monotonic() - began
+    return report
+
+
+def total(reports: Iterable[Report]) -> Report:
+    """All of them as one."""
+    report = Report()
+    for each in reports:
+        report.add(each)
     return report
 
 
