@@ -81,9 +81,12 @@ def null(*, closed: bool = True, **more: str | bool) -> Row:
     return replace(row, **more)  # type: ignore[arg-type]
 
 
-def io(*results: int) -> Row:
-    """SSL_get_error says how it went: the three modes of the issue, and whatever else it can say."""
-    found = []
+def io(*results: int, nothing: int | None = None) -> Row:
+    """SSL_get_error says how it went: an error, a system call's, a want that is not true, and whatever else it can say.
+
+    nothing: what says success, of no byte at all.
+    """
+    found = [] if nothing is None else [Failure(f"{nothing}, and nothing is done", nothing, False)]
     for value in results:
         found += [
             Failure(f"{value}, SSL", value, forced=SSL, fatal=True),
@@ -216,9 +219,9 @@ FUNCTIONS: dict[str, Row] = {
     "SSL_CIPHER_get_name": says(0, closed=False),  # the same
     "SSL_session_reused": says(0, closed=False),  # the same
     "SSL_get_wbio": says(0, closed=False),  # then the kernel is not asked whether it does TLS
-    "SSL_read_ex": io(0),
-    "SSL_write_ex": io(0),
-    "SSL_sendfile": io(-1),
+    "SSL_read_ex": io(0, nothing=1),
+    "SSL_write_ex": io(0, nothing=1),
+    "SSL_sendfile": io(-1, nothing=0),
     "SSL_has_pending": says(0, closed=False),  # what is pending is read with the next bytes
     "SSL_shutdown": io(-1),
 }
