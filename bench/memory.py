@@ -7,6 +7,8 @@
               (bench/reference/epoll_server.c, RELEASE_BUFFERS on, malloc's own count) in the same run, plus 1,500
               bytes
   silent      5,000 connections to the TLS port that never send a byte: under 1 KiB each
+  sockets     10,000 WebSockets on a plain port, each after one message and its echo, with a handler of events and with
+              an async one: under 4 KiB each
 
 Bytes per connection are resident memory (smaps_rollup) with the connections minus without, after a small warm-up,
 divided by their number. Memory of the kernel's sockets is not in it. Loopback only. Exit status 1 when a bound is
@@ -33,6 +35,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also when run as a file
 from bench import harness
 
+SOCKET_APP = Path(__file__).resolve().parent / "load/apps/ws_ours.py"
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 DOWNLOAD = b"GET /file HTTP/1.1\r\nHost: localhost\r\n\r\n"
 MIB = 2**20
@@ -40,6 +43,13 @@ DOWNLOADS_BOUND = 16 * MIB
 PLAIN_BOUND = 512
 TLS_EXTRA = 1500
 SILENT_BOUND = 1024
+SOCKET_BOUND = 4096
+SOCKETS = {"events": ("plain",), "async": ("async",)}  # form of the handler -> arguments of ws_ours.py
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+HELLO = b"\x81\x85\0\0\0\0hello"  # a text frame, masked with zeros; its echo is not masked
 RATE = 256 * 1024  # bytes per second and client
 TICK = 0.1  # seconds
 SETTLE = 1.0  # seconds between the last connection and the measurement
@@ -75,6 +85,25 @@ def open_idle(stack: contextlib.ExitStack, connect: Connect, port: int, number: 
 def settled(server: harness.Process) -> dict[str, int]:
     time.sleep(SETTLE)
     return harness.memory(server.pid)
+
+
+def websocket(port: int) -> socket.socket:
+    """Opened, and a message sent and received."""
+    connection = plain_connection(port)
+    try:
+        connection.sendall(UPGRADE)
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += connection.recv(1)
+        connection.sendall(HELLO)
+        echo = connection.recv(7, socket.MSG_WAITALL)
+    except BaseException:
+        connection.close()
+        raise
+    if not head.startswith(b"HTTP/1.1 101") or echo != b"\x81\x05hello":
+        connection.close()
+        raise harness.BenchError(f"no WebSocket was opened: {head[:60]!r} {echo!r}")
+    return connection
 
 
 def warm_up(connect: Connect, port: int) -> None:
@@ -227,14 +256,29 @@ class Bench:
             results["silent"] = idle_cost(server, port, plain_connection, number, ask=False)
         return results
 
+    def measure_sockets(self) -> dict[str, Any]:
+        number, results = self.args.sockets, {}
+        for form, arguments in SOCKETS.items():
+            with contextlib.ExitStack() as stack:
+                port = harness.free_port()
+                command = [sys.executable, str(SOCKET_APP), str(port), *arguments]
+                server = harness.Process(stack, command, self.cores.server)
+                server.wait_ready(port)
+                for _ in range(20):
+                    websocket(port).close()
+                results[form] = idle_cost(server, port, websocket, number, ask=False)
+        return results
 
-def judge(down: dict[str, Any], idle: dict[str, Any]) -> list[tuple[str, float, float]]:
+
+def judge(down: dict[str, Any], idle: dict[str, Any], sockets: dict[str, Any]) -> list[tuple[str, float, float]]:
     """(what, measured bytes, its bound) of the parts that were measured."""
     found: list[tuple[str, float, float]] = []
     if down:
         found.append((f"{down['clients']} slow downloads over TLS, growth in all", down["growth"], DOWNLOADS_BOUND))
     if idle:
         found += idle_judged(idle)
+    for form, cost in sockets.items():
+        found.append((f"idle WebSocket, plain, handler: {form}", cost["rss"], SOCKET_BOUND))
     return found
 
 
@@ -250,19 +294,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="500 connections, 10 downloads of 3 s, nothing judged")
     parser.add_argument("--connections", type=int, help="idle connections (5,000)")
-    parser.add_argument("--part", choices=("downloads", "idle"), help="only this one")
+    parser.add_argument("--sockets", type=int, help="idle WebSockets (10,000)")
+    parser.add_argument("--part", choices=("downloads", "idle", "sockets"), help="only this one")
     parser.add_argument("--output", type=Path, help="a folder for memory.json and memory.md")
     parser.add_argument("--ours-command", help="another plain server in our place: a command with {port}")
     parser.add_argument("--ours-command-tls", help="another TLS server in our place: {port} {cert} {key} {file}")
     args = parser.parse_args()
     args.connections = args.connections or (500 if args.quick else 5000)
+    args.sockets = args.sockets or (500 if args.quick else 10_000)
     harness.ends_on_sigterm()
-    harness.raise_fd_limit(args.connections + 1000)
+    harness.raise_fd_limit(max(args.connections, args.sockets) + 1000)
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(args, Path(name))
-        down = bench.measure_downloads() if args.part != "idle" else {}
-        idle = bench.measure_idle() if args.part != "downloads" else {}
-    judged = judge(down, idle)
+        down = bench.measure_downloads() if args.part in {None, "downloads"} else {}
+        idle = bench.measure_idle() if args.part in {None, "idle"} else {}
+        sockets = bench.measure_sockets() if args.part in {None, "sockets"} else {}
+    judged = judge(down, idle, sockets)
     rows = [
         (what, f"{measured:,.0f}", f"{bound:,.0f}", "yes" if measured <= bound else "**no**")
         for what, measured, bound in judged
@@ -279,9 +326,11 @@ def main() -> None:
             f"Each download got {down['received_min'] / MIB:.1f} to {down['received_max'] / MIB:.1f} MiB "
             f"in {down['seconds']:g} s."
         )
-    about = f"{harness.describe(where)}; {args.connections:,} idle connections."
+    about = f"{harness.describe(where)}; {args.connections:,} idle connections, {args.sockets:,} WebSockets."
     markdown = "\n\n".join((about, harness.table(("what", "bytes", "bound", "within"), rows), " ".join(notes)))
-    harness.report("memory", {"machine": where, "downloads": down, "idle": idle}, markdown, args.output)
+    harness.report(
+        "memory", {"machine": where, "downloads": down, "idle": idle, "sockets": sockets}, markdown, args.output
+    )
     if not args.quick and any(measured > bound for _, measured, bound in judged):
         sys.exit("bench/memory.py: a bound is broken, see the last column")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from web.channel import CERTIFICATES, LEAVE, STOP, Channel, join, split
+from web.channel import CERTIFICATES, LEAVE, STOP, Channel, join_files, split_files
 
 
 @pytest.fixture
@@ -59,6 +59,6 @@ def test_the_end_of_the_other_side(ends: tuple[Channel, Channel]) -> None:
         ends[1].send(LEAVE)
 
 
-@pytest.mark.parametrize("texts", [[], [b""], [b"one", b"", b"x" * 70_000]])
-def test_join_and_split(texts: list[bytes]) -> None:
-    assert split(join(map(bytearray, texts))) == texts
+@pytest.mark.parametrize("files", [{}, {"a": b""}, {"cert": b"one", "": b"", "k\udc80y \xe9": b"x" * 70_000}])
+def test_join_and_split(files: dict[str, bytes]) -> None:
+    assert split_files(join_files({path: bytearray(text) for path, text in files.items()})) == files

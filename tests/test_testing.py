@@ -21,6 +21,7 @@ import pytest
 
 import web
 from tests.serving import environment
+from tests.tls.authorities import Authority
 from web.testing import (
     Client,
     ClientError,
@@ -737,13 +738,29 @@ def test_what_cannot_work_is_told() -> None:
     for words, make in (
         ("an App or a Server is needed", lambda: Client(wrong)),
         ("give 'http' or 'https'", lambda: Client(app, scheme=wrong)),
-        ("client certificates are not supported", lambda: Client(app, peer_certificate="cert.pem")),
+        ("a pair \\(cert_file, key_file\\)", lambda: Client(app, scheme="https", peer_certificate=wrong)),
+        ("goes with TLS", lambda: Client(app, peer_certificate=("cert.pem", "key.pem"))),
+        ("cannot be read", lambda: Client(app, scheme="https", peer_certificate=("no cert.pem", "no key.pem"))),
         ("give a URL with", lambda: Client(app, base_url="localhost:8000")),
         ("encode it", lambda: Client(app, cookies={"a": "b;"})),
         ("bodyy: a request has params, headers", lambda: Client(app).get("/", bodyy=1)),  # type: ignore[call-arg]
     ):
         with pytest.raises((TypeError, ValueError, web.WebError), match=words):
             make()
+
+
+def test_a_client_with_a_certificate(tmp_path: Path) -> None:
+    def who(req: web.Request) -> str:
+        match req.connection:
+            case web.Tls(peer_certificate=web.Certificate() as certificate):
+                return certificate.subject
+        return "nobody"
+
+    alice, app = Authority(tmp_path).issue("alice"), web.App(web.GET("/", who))
+    with Client(app, scheme="https", peer_certificate=(alice.chain, alice.key)) as shown:
+        assert shown.get("/").text == "CN=alice"
+    with Client(app, scheme="https") as hidden:
+        assert hidden.get("/").text == "nobody"
 
 
 def test_contextvars_of_a_handler_stay_in_it(client: Client) -> None:
@@ -801,7 +818,7 @@ def test_its_certificate_is_made_once_and_leaves_no_files(tmp_path: Path, monkey
     from web.testing import link
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    link.certificate.cache_clear()
-    assert link.certificate() is link.certificate()
+    link.certificates.cache_clear()
+    assert link.certificates(None) is link.certificates(None)
     assert list(tmp_path.iterdir()) == []
-    assert link.certificate()[1].verify_mode is ssl.CERT_REQUIRED
+    assert link.certificates(None)[1].verify_mode is ssl.CERT_REQUIRED

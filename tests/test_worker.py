@@ -14,7 +14,7 @@ import pytest
 import web
 from tests.serving import PATIENCE, body, connect, connect_tls, fetch, get, read_all
 from web import worker, worker_options
-from web.channel import CERTIFICATES, READY, Channel, join, split
+from web.channel import CERTIFICATES, READY, Channel
 from web.sockets import Address, bind_again
 from web.upgrade import Predecessor
 
@@ -50,11 +50,6 @@ def test_messages_that_come_byte_by_byte() -> None:
             found += [(kind, bytes(content)) for kind, content in channel.receive()]
         assert found == [(CERTIFICATES, b"abc"), (READY, b"")]
         channel.close()
-
-
-@pytest.mark.parametrize("texts", [[], [b""], [b"abc", b"", b"d" * 1000]])
-def test_texts_are_put_together_and_taken_apart(texts: list[bytes]) -> None:
-    assert split(join(map(bytearray, texts))) == texts
 
 
 # -- bounds ------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from web._core import (
     Binary,
+    Certificate,
     CertificateError,
     ClientDisconnected,
     Close,
@@ -67,6 +68,7 @@ __all__ = [
     "App",
     "Binary",
     "Broker",
+    "Certificate",
     "CertificateError",
     "ClientDisconnected",
     "Close",

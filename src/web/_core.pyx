@@ -25,9 +25,15 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_files       small files of static folders, kept in memory
     _core_conditional conditions and ranges: 206, 304, 412, 416
     _core_connection  the transport machine; Connection and Plain
-    _core_tls_context certificate, key and policy of a TLS server
+    _core_certificate Certificate: what an X.509 certificate says
+    _core_dev_pair    the throw-away certificate for development
+    _core_tls_policy  what every TLS connection must keep to
+    _core_tls_files   certificates, keys, authorities and revocation lists: read and given to OpenSSL
+    _core_tls_sites   what a server shows and asks by host name; clients' certificates
+    _core_tls_context TlsContext: all of that, loaded
     _core_tls_bio     how OpenSSL reaches the socket
-    _core_tls         Tls: handshake, read, write, shutdown; with these two the only caller of OpenSSL
+    _core_tls_hello   what a ClientHello asks for: name and protocol
+    _core_tls         Tls: handshake, read, write, shutdown; with the parts since Certificate the only caller of OpenSSL
     _core_exchange    the HTTP/1 protocol machine: a request from its first byte to the last of its answer
     _core_socket      WebSocket: the protocol machine of a connection after its 101
     _core_websocket_object  WebSocket, as applications hold it; its events
@@ -58,7 +64,7 @@ from cpython.unicode cimport PyUnicode_InternFromString
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport abort
-from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strlen
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strcmp, strlen
 from posix.types cimport off_t, time_t
 
 from os import urandom
@@ -113,8 +119,14 @@ include "_core_output.pxi"
 include "_core_files.pxi"
 include "_core_conditional.pxi"
 include "_core_connection.pxi"
+include "_core_certificate.pxi"
+include "_core_dev_pair.pxi"
+include "_core_tls_policy.pxi"
+include "_core_tls_files.pxi"
+include "_core_tls_sites.pxi"
 include "_core_tls_context.pxi"
 include "_core_tls_bio.pxi"
+include "_core_tls_hello.pxi"
 include "_core_tls.pxi"
 include "_core_exchange.pxi"
 include "_core_socket.pxi"

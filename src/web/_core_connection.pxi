@@ -147,6 +147,10 @@ cdef class Connection:
         """1: bytes were taken from the socket and not yet given to a caller of recv_some; -1: none."""
         return -1
 
+    cdef bint answers_for(self, str authority) except -1:
+        """Predicate: requests for this host (and port) may come on this connection (RFC 9110 15.5.20)."""
+        return True
+
     cdef CloseReason failure_reason(self) noexcept nogil:
         """How an operation that answered WEB_FAILED is counted."""
         return CLOSE_PEER_LEFT

@@ -8,9 +8,9 @@
 # handler takes was decided at registration, so answering is a direct call. What an App does not use costs nothing.
 #
 # find() tells who answers: a route; a scope, which stands for a group where no route matches; None, the App alone;
-# `misdirected`, where the host is not one of hosts(). A scope is found where the path is that of a route of the group
-# for other methods, or of a file in one of its folders, or lies below its prefix. So the hooks of a group run for all
-# that lies in it, 404, 405 and OPTIONS included.
+# `misdirected`, where the host is not one of hosts(), or where TLS asked other things of the client than that host
+# does. A scope is found where the path is that of a route of the group for other methods, or of a file in one of its
+# folders, or lies below its prefix. So the hooks of a group run for all that lies in it, 404, 405 and OPTIONS included.
 #
 # How it is run is told by mode_of: within the turn, in a Task of asyncio (where the handler or any of its hooks is
 # async), or in a thread of the pool (where it may block). respond_at is the pipeline of the first and the last,
@@ -71,6 +71,7 @@ cdef class Dispatcher:
     cdef bint hooks_async
     cdef bint has_scopes        # a group has hooks
     cdef bint is_wide           # there is more than routes and the App's own hooks
+    cdef bint checks_names      # TLS names differ in what they ask of clients
     cdef readonly bint needs_asyncio        # a handler or a hook is async
     cdef readonly bint needs_threads        # a handler runs in the pool
     cdef bint plans_bodies                  # a route grants its bodies more or less than Limits.body
@@ -114,6 +115,10 @@ cdef class Dispatcher:
         self.probes = Probes(router)
         self.unrouted_mode = MODE_TASK if self.hooks_async else MODE_POOL if threads and hooks else MODE_INLINE
 
+    cdef void check_names(self) noexcept:
+        """From now on a request is for the name that its connection asked for, or for one with the same rules."""
+        self.checks_names = self.is_wide = True
+
     # ---- who answers, and how it is run ----
 
     cdef inline Endpoint find(self, Request request):
@@ -130,6 +135,8 @@ cdef class Dispatcher:
         cdef Endpoint endpoint
         if self.hosts is not None and not self.hosts.admits(request.host):
             return self.misdirected
+        if self.checks_names and request.connection is not None and not request.connection.answers_for(request.host):
+            return self.misdirected
         endpoint = self.router.route(
             request.parsed.method, request.head + request.parsed.method_at, request.parsed.method_len,
             request.head + request.parsed.path_at, request.parsed.path_len)
@@ -140,7 +147,7 @@ cdef class Dispatcher:
     cdef Endpoint find_refused(self, Request request):
         """Whose hooks see the refusal of a request whose head was parsed; None: the App's alone."""
         cdef Endpoint endpoint
-        if not self.has_scopes and self.hosts is None:
+        if not self.has_scopes and self.hosts is None and not self.checks_names:
             return None
         endpoint = self.find(request)
         if endpoint is None or endpoint is self.misdirected or endpoint.chain is not None:

@@ -17,10 +17,14 @@ cdef class Hosts:
 
     def admits(self, str authority not None):
         """Whether it is one of them. A port and the dot of a name's root do not count, nor does case."""
-        cdef str host = authority.lower()
-        if host.startswith("["):
-            host = host.partition("]")[0] + "]"
-        else:
-            host = host.partition(":")[0].removesuffix(".")
+        cdef str host = host_name_of(authority)
         # what stands for the star is not empty: ".example.org" would be no name
         return host in self.exact or any([host.endswith(one) and len(host) > len(one) for one in self.suffixes])
+
+
+cdef str host_name_of(str authority):
+    """The name or address of an authority (RFC 3986 3.2.2) in lower case, without port and the dot of the root."""
+    cdef str host = authority.lower()
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0].removesuffix(".")

@@ -1,5 +1,5 @@
-# What of OpenSSL is used: declarations, nothing else. Callers: _core_tls, _core_tls_bio
-# and _core_tls_context, no other part.
+# What of OpenSSL is used: declarations, nothing else. Callers: the _core_tls parts, _core_certificate and
+# _core_dev_pair, no other part.
 #
 # OpenSSL 3.0 is the oldest that is supported, and 3.5 and 4.x compile from the same lines: structures are opaque, no
 # name is deprecated or removed in any of them (check: -DOPENSSL_NO_DEPRECATED), and no result is used whose constness
@@ -15,6 +15,10 @@ cdef extern from "openssl/types.h" nogil:
     ctypedef struct X509
     ctypedef struct X509_NAME
     ctypedef struct X509_EXTENSION
+    ctypedef struct X509_CRL
+    ctypedef struct X509_STORE
+    ctypedef struct X509_STORE_CTX
+    ctypedef struct X509_VERIFY_PARAM
     ctypedef struct EVP_PKEY
     ctypedef struct EVP_MD
     ctypedef struct EVP_CIPHER
@@ -29,6 +33,7 @@ cdef extern from "openssl/crypto.h" nogil:
     int OPENSSL_init_crypto(uint64_t options, const void* settings)
     const char* OpenSSL_version(int what)
     void OPENSSL_cleanse(void* start, size_t count)
+    void web_openssl_free "OPENSSL_free" (void* block)
 
 cdef extern from "openssl/err.h" nogil:
     const int ERR_LIB_SSL
@@ -77,6 +82,7 @@ cdef extern from "openssl/pem.h" nogil:
     const int PEM_R_NO_START_LINE
     X509* PEM_read_bio_X509(BIO* bio, X509** out, pem_password_cb* password, void* data)
     EVP_PKEY* PEM_read_bio_PrivateKey(BIO* bio, EVP_PKEY** out, pem_password_cb* password, void* data)
+    X509_CRL* PEM_read_bio_X509_CRL(BIO* bio, X509_CRL** out, pem_password_cb* password, void* data)
     int PEM_write_bio_X509(BIO* bio, X509* certificate)
     int PEM_write_bio_PKCS8PrivateKey(BIO* bio, const EVP_PKEY* key, const EVP_CIPHER* cipher, const char* password,
                                       int length, pem_password_cb* callback, void* data)
@@ -86,12 +92,14 @@ cdef extern from "openssl/bn.h" nogil:
     const int BN_RAND_BOTTOM_ANY
     BIGNUM* BN_new()
     void BN_free(BIGNUM* number)
+    char* BN_bn2hex(const BIGNUM* number)                       # the caller's to free
     int BN_rand(BIGNUM* out, int bits, int top, int bottom)
 
 cdef extern from "openssl/asn1.h" nogil:
     const int MBSTRING_ASC
     void ASN1_INTEGER_free(ASN1_INTEGER* number)
     ASN1_INTEGER* BN_to_ASN1_INTEGER(const BIGNUM* number, ASN1_INTEGER* out)
+    BIGNUM* ASN1_INTEGER_to_BN(const ASN1_INTEGER* number, BIGNUM* out)
     ASN1_TIME* ASN1_TIME_adj(ASN1_TIME* out, time_t start, int days, long seconds)
     int ASN1_TIME_cmp_time_t(const ASN1_TIME* a, time_t b)      # -1, 0, 1; -2 failed
 
@@ -100,6 +108,7 @@ cdef extern from "openssl/ec.h" nogil:
 
 cdef extern from "openssl/evp.h" nogil:
     void EVP_PKEY_free(EVP_PKEY* key)
+    int EVP_PKEY_get_base_id(const EVP_PKEY* key)               # the kind of key: a NID
     const EVP_MD* EVP_sha256()
 
 cdef extern from "openssl/x509.h" nogil:
@@ -119,12 +128,41 @@ cdef extern from "openssl/x509.h" nogil:
     void X509_EXTENSION_free(X509_EXTENSION* extension)
     int X509_sign(X509* certificate, EVP_PKEY* key, const EVP_MD* digest)       # size of the signature, 0 failed
     int X509_check_private_key(const X509* certificate, const EVP_PKEY* key)
+    X509* d2i_X509(X509** out, const unsigned char** data, long count)
+    int i2d_X509(const X509* certificate, unsigned char** out)  # bytes; out: where they go, and then their end
+    unsigned long NAME_FORM "(XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB)"
+    X509_NAME* X509_get_subject_name(const X509* certificate)   # passed on at once: its constness differs
+    X509_NAME* X509_get_issuer_name(const X509* certificate)
+    int X509_NAME_print_ex(BIO* out, const X509_NAME* name, int indent, unsigned long flags)   # bytes; -1 failed
+    const ASN1_INTEGER* X509_get0_serialNumber(const X509* certificate)
+    void X509_CRL_free(X509_CRL* crl)
+    const ASN1_TIME* X509_CRL_get0_nextUpdate(const X509_CRL* crl)
+    const char* X509_verify_cert_error_string(long error)       # static
     X509_NAME* X509_NAME_new()
     void X509_NAME_free(X509_NAME* name)
     int X509_NAME_add_entry_by_txt(X509_NAME* name, const char* field, int type, const unsigned char* text, int length,
                                    int at, int level)
 
+cdef extern from "openssl/x509_vfy.h" nogil:
+    const int X509_V_OK
+    const int X509_V_ERR_UNSPECIFIED
+    const int X509_V_ERR_CERT_REJECTED
+    const unsigned long X509_V_FLAG_CRL_CHECK
+    const unsigned long X509_V_FLAG_CRL_CHECK_ALL
+    const unsigned long X509_V_FLAG_PARTIAL_CHAIN
+    unsigned long CLIENT_FLAGS "(X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL | X509_V_FLAG_PARTIAL_CHAIN)"
+    int X509_STORE_add_cert(X509_STORE* store, X509* certificate)
+    int X509_STORE_add_crl(X509_STORE* store, X509_CRL* crl)
+    int X509_verify_cert(X509_STORE_CTX* store)                 # 0 or less: not verified
+    int X509_STORE_CTX_get_error(const X509_STORE_CTX* store)
+    void X509_STORE_CTX_set_error(X509_STORE_CTX* store, int error)
+    X509* X509_STORE_CTX_get0_cert(const X509_STORE_CTX* store)         # what is to be verified
+    void* X509_STORE_CTX_get_ex_data(const X509_STORE_CTX* store, int index)
+    int X509_VERIFY_PARAM_clear_flags(X509_VERIFY_PARAM* param, unsigned long flags)
+    int X509_VERIFY_PARAM_set_flags(X509_VERIFY_PARAM* param, unsigned long flags)
+
 cdef extern from "openssl/x509v3.h" nogil:
+    void* X509_get_ext_d2i(const X509* certificate, int nid, int* critical, int* at)
     const int NID_basic_constraints
     const int NID_key_usage
     const int NID_ext_key_usage
@@ -135,6 +173,7 @@ cdef extern from "openssl/x509v3.h" nogil:
 
 cdef extern from "openssl/ssl.h" nogil:
     ctypedef struct SSL_CIPHER
+    ctypedef struct SSL_SESSION
     const int TLS1_2_VERSION
     const int TLS1_3_VERSION
     const int TLSEXT_TYPE_server_name
@@ -154,6 +193,8 @@ cdef extern from "openssl/ssl.h" nogil:
     const int SSL_R_NO_SUITABLE_KEY_SHARE
     const int SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM
     const int SSL_R_NO_APPLICATION_PROTOCOL
+    const int SSL_R_CERTIFICATE_VERIFY_FAILED
+    const int SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE
     const int SSL_R_UNEXPECTED_EOF_WHILE_READING
     const int SSL_AD_REASON_OFFSET
     const int SSL_R_TLSV1_ALERT_UNKNOWN_CA
@@ -163,11 +204,13 @@ cdef extern from "openssl/ssl.h" nogil:
 
     const int SSL_AD_DECODE_ERROR
     const int SSL_AD_INTERNAL_ERROR
+    const int SSL_AD_ILLEGAL_PARAMETER
     const int SSL_AD_UNRECOGNIZED_NAME
     const int SSL_CLIENT_HELLO_SUCCESS
     const int SSL_CLIENT_HELLO_ERROR
     const int SSL_TLSEXT_ERR_OK
     const int SSL_TLSEXT_ERR_ALERT_FATAL
+    const int SSL_TLSEXT_ERR_NOACK
 
     const uint64_t SSL_OP_NO_COMPRESSION
     const uint64_t SSL_OP_NO_RENEGOTIATION
@@ -182,6 +225,13 @@ cdef extern from "openssl/ssl.h" nogil:
     const long SSL_MODE_RELEASE_BUFFERS
     const long SSL_SESS_CACHE_OFF
     const int SSL_VERIFY_NONE
+    const int SSL_VERIFY_PEER
+    const int SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+    const int SSL_TICKET_SUCCESS                # it was decrypted
+    const int SSL_TICKET_SUCCESS_RENEW          # ... by a key that is about to go
+    const int SSL_TICKET_RETURN_IGNORE_RENEW
+    const int SSL_TICKET_RETURN_USE
+    const int SSL_TICKET_RETURN_USE_RENEW
 
     int OPENSSL_init_ssl(uint64_t options, const void* settings)
 
@@ -189,6 +239,10 @@ cdef extern from "openssl/ssl.h" nogil:
     ctypedef int (*client_hello_callback)(SSL* ssl, int* alert, void* data) noexcept nogil
     ctypedef int (*alpn_callback)(SSL* ssl, const unsigned char** out, unsigned char* out_length,
                                   const unsigned char* offered, unsigned int offered_length, void* data) noexcept nogil
+    ctypedef int (*server_name_callback)(SSL* ssl, int* alert, void* data) noexcept nogil
+    ctypedef int (*verify_callback)(X509_STORE_CTX* store, void* data) noexcept nogil
+    ctypedef int (*ticket_callback)(SSL* ssl, SSL_SESSION* session, const unsigned char* name, size_t length, int status,
+                                    void* data) noexcept nogil
     const SSL_METHOD* TLS_server_method()
     SSL_CTX* SSL_CTX_new(const SSL_METHOD* method)
     void SSL_CTX_free(SSL_CTX* ctx)
@@ -213,6 +267,11 @@ cdef extern from "openssl/ssl.h" nogil:
     void SSL_CTX_set_read_ahead(SSL_CTX* ctx, int yes)
     void SSL_CTX_set_client_hello_cb(SSL_CTX* ctx, client_hello_callback callback, void* data)
     void SSL_CTX_set_alpn_select_cb(SSL_CTX* ctx, alpn_callback callback, void* data)
+    long SSL_CTX_set_tlsext_servername_callback(SSL_CTX* ctx, server_name_callback callback)
+    void SSL_CTX_set_cert_verify_callback(SSL_CTX* ctx, verify_callback callback, void* data)
+    int SSL_CTX_set_session_ticket_cb(SSL_CTX* ctx, void* made, ticket_callback came, void* data)
+    X509_STORE* SSL_CTX_get_cert_store(const SSL_CTX* ctx)
+    int SSL_CTX_add_client_CA(SSL_CTX* ctx, X509* certificate)
     int SSL_CTX_use_certificate(SSL_CTX* ctx, X509* certificate)
     int SSL_CTX_add1_chain_cert(SSL_CTX* ctx, X509* certificate)
     int SSL_CTX_use_PrivateKey(SSL_CTX* ctx, EVP_PKEY* key)
@@ -226,6 +285,18 @@ cdef extern from "openssl/ssl.h" nogil:
     int SSL_set_app_data(SSL* ssl, void* data)
     void* SSL_get_app_data(const SSL* ssl)
     BIO* SSL_get_wbio(const SSL* ssl)
+    SSL_CTX* SSL_set_SSL_CTX(SSL* ssl, SSL_CTX* ctx)                    # the context now; NULL failed
+    SSL_CTX* SSL_get_SSL_CTX(const SSL* ssl)
+    void SSL_set_verify(SSL* ssl, int mode, void* callback)
+    int SSL_get_verify_mode(const SSL* ssl)
+    void SSL_set_verify_depth(SSL* ssl, int depth)
+    X509_VERIFY_PARAM* SSL_get0_param(SSL* ssl)
+    int SSL_set_session_id_context(SSL* ssl, const unsigned char* name, unsigned int length)
+    int SSL_get_ex_data_X509_STORE_CTX_idx()
+    X509* SSL_get0_peer_certificate(const SSL* ssl)                     # NULL: none was shown
+    X509* SSL_SESSION_get0_peer(SSL_SESSION* session)
+    const char* SSL_SESSION_get0_hostname(const SSL_SESSION* session)
+    long SSL_get_verify_result(const SSL* ssl)                          # X509_V_OK also where none is shown
     int SSL_accept(SSL* ssl)
     int SSL_is_init_finished(const SSL* ssl)
     int SSL_read_ex(SSL* ssl, void* to, size_t count, size_t* done)

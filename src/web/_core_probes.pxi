@@ -92,6 +92,18 @@ def stats_of(Request request not None):
     return None if loop is None else loop.stats
 
 
+def certificates_of(Request request not None):
+    """The Certificates of the server that answers this request, each once."""
+    cdef Loop loop = request_loop(request)
+    cdef Listener listener
+    found = {}
+    if loop is not None:
+        for listener in loop.listeners:
+            if listener.context is not None:
+                found.update(dict.fromkeys(listener.context.certificates))
+    return list(found)
+
+
 cdef Loop request_loop(Request request):
     cdef Connection c = request.connection
     return None if c is None else c.loop

@@ -224,12 +224,7 @@ cdef class Request:
         self.dispatcher = None
         self.endpoint = None
         self._params = None
-        self._raw_path = None
-        self._path = None
-        self._query_string = None
-        self._query = None
-        self._headers = None
-        self._cookies = None
+        self.forget()
         self._session = None
         self._state = None
         self._form = None
@@ -237,6 +232,15 @@ cdef class Request:
         self._body = None
         self.inflow = None
         self.spool = None
+
+    cdef void forget(self) noexcept:
+        """Drops what is read from the head again when it is asked for: 2 KiB that a long connection need not hold."""
+        self._raw_path = None
+        self._path = None
+        self._query_string = None
+        self._query = None
+        self._headers = None
+        self._cookies = None
 
     # ---- the request line ----
 

@@ -185,12 +185,17 @@ cdef class Loop:
         context."""
         cdef Listener listener = Listener.__new__(Listener)
         self.check_usable()
+        self.heed_names(context)
         listener.fd = sock.detach()
         listener.context = context
         if listener.fd < 0 or web_prepare_fd(listener.fd) < 0:
             raise_errno("the listening socket cannot be used")
         self.listeners.append(listener)
         listener_watch(self, listener, True)
+
+    cdef void heed_names(self, TlsContext context) noexcept:
+        if context is not None and context.rules_differ:
+            self.dispatcher.check_names()
 
     def adopt(self, sock, TlsContext context=None):
         """Serves an already connected ``socket.socket`` (it is left detached) and returns its Connection."""
@@ -199,6 +204,7 @@ cdef class Loop:
         self.check_usable()
         if self.stopping or self.stop_asked:
             raise RuntimeError("the server is stopping: it takes no more connections")
+        self.heed_names(context)
         holder = Connection.plain(sock)     # owns the fd until the loop does
         self.now = web_monotonic_ns()
         c = adopt_fd(self, &holder.fd, &holder.peer_address, context)
@@ -283,6 +289,7 @@ cdef class Loop:
     def use_context(self, TlsContext old not None, TlsContext fresh not None):
         """Listeners of one context go on with another; connections keep theirs. From any thread."""
         cdef Listener listener
+        self.heed_names(fresh)
         for listener in self.listeners:
             if listener.context is old:
                 listener.context = fresh

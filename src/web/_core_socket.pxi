@@ -44,18 +44,18 @@ cdef enum:
 
 cdef struct Socket:
     unsigned char state         # SocketState
-    bint whole                  # a message is whole and waits for the application
-    bint paused                 # the application has enough to do: nothing more is read
-    bint wants_room             # it awaits that less is queued
-    bint heard                  # bytes came since the last look (DEADLINE_PING)
+    unsigned char whole         # a message is whole and waits for the application
+    unsigned char paused        # the application has enough to do: nothing more is read
+    unsigned char wants_room    # it awaits that less is queued
+    unsigned char heard         # bytes came since the last look (DEADLINE_PING)
     unsigned char pings         # without an answer
-    bint deflates               # permessage-deflate was agreed
+    unsigned char deflates      # permessage-deflate was agreed
     WsReader reader
     WsMessage message
     WsInflater inflater
     WsDeflater deflater
     WsBuffer out                # whole frames
-    bint said                   # a close frame was sent or received: code and reason are those
+    unsigned char said          # a close frame was sent or received: code and reason are those
     unsigned short code         # WS_NO_CLOSE until then
     unsigned char reason_length
     char[123] reason            # WS_REASON_MAX
@@ -354,6 +354,7 @@ cdef int socket_begin(Loop loop, Connection c, Request request, Response respons
     if ws.s.state != SOCKET_OPENING or ws.connection is not None:
         raise RuntimeError("the answer of a WebSocket's route is for one connection")
     request.detach()
+    request.forget()
     start = p = answer_start(loop, http, response, 0)
     if start == NULL:
         return WEB_FAILED

@@ -52,11 +52,13 @@ cdef enum HandshakeFault:       # why a handshake did not end well
     FAULT_ALERT = 8             # the peer refused: it does not trust the certificate, say
     FAULT_MADE_ROOM = 9
     FAULT_STOPPED = 10
-    FAULT_OTHER = 11
-    FAULT_COUNT = 12
+    FAULT_NAME = 11             # the name that it asks for: none that is served
+    FAULT_CLIENT_CERTIFICATE = 12       # none where one is required, or one that is not accepted
+    FAULT_OTHER = 13
+    FAULT_COUNT = 14
 
 cdef tuple HANDSHAKE_FAULTS = ("timeout", "peer_left", "no_tls", "version", "cipher", "group", "signature", "alpn",
-                               "alert", "made_room", "stopped", "other")
+                               "alert", "made_room", "stopped", "name", "client_certificate", "other")
 
 cdef struct Histogram:
     uint64_t[27] bucket         # HISTOGRAM_BUCKETS
@@ -68,7 +70,7 @@ cdef struct Counts:             # uint64_t only: added up as an array
     Histogram turns
     uint64_t[23] closed         # CLOSE_REASON_COUNT
     uint64_t[6] timeouts        # TIMEOUT_COUNT
-    uint64_t[12] handshakes_failed      # FAULT_COUNT
+    uint64_t[14] handshakes_failed      # FAULT_COUNT
     uint64_t handshakes, handshakes_resumed
     uint64_t accepted, accept_failures
     uint64_t requests, requests_refused, slow_handlers

@@ -1,5 +1,5 @@
-# TLS on one connection: the handshake, read, write, shutdown. With _core_tls_bio and _core_tls_context the only caller
-# of OpenSSL.
+# TLS on one connection: the handshake, read, write, shutdown. With the other _core_tls parts the only caller of
+# OpenSSL.
 #
 # The states are the transport's (_core_connection); what this part adds to them:
 #
@@ -11,7 +11,7 @@
 #
 # Ownership: Tls owns its SSL, the SSL holds its SSL_CTX, Tls holds the TlsContext. The SSL's app data point back to
 # the Tls without owning it: release() frees the SSL before the Tls goes. What applications read (version, cipher, ALPN,
-# name) is copied out when the handshake ends, because the SSL belongs to the loop's thread.
+# name, certificate) is copied out when the handshake ends, because the SSL belongs to the loop's thread.
 #
 # Invariants:
 # - the error queue is empty and errno is 0 before each call whose failure is judged; the return value is judged first,
@@ -68,6 +68,7 @@ cdef dict TLS_HINTS = {
     SSL_R_NO_SUITABLE_KEY_SHARE: "the peer offers none of X25519, P-256 and P-384",
     SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM: "the peer accepts no signature that the certificate's key can make",
     SSL_R_NO_APPLICATION_PROTOCOL: "the peer asked by ALPN for other protocols than http/1.1",
+    SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: "the peer has shown no certificate, which is required here",
     SSL_R_TLSV1_ALERT_UNKNOWN_CA: "the peer does not trust the certificate's issuer",
     SSL_R_SSLV3_ALERT_BAD_CERTIFICATE: "the peer refuses the certificate",
     SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED: "the peer says that the certificate has expired",
@@ -99,6 +100,10 @@ cdef class Tls(Connection):
     cdef const char* version_name           # OpenSSL's static strings; NULL until the handshake ends
     cdef const char* cipher_name
     cdef char* name_text                    # PyMem_RawMalloc; NULL: the client named no server
+    cdef const Site* site                   # the context's, by that name; NULL until the ClientHello came
+    cdef unsigned char* peer_der            # PyMem_RawMalloc; NULL: the client has shown no certificate
+    cdef unsigned int peer_size
+    cdef int verify_error                   # why its certificate was refused; 0: it was not
     cdef Held held                          # ciphertext that the kernel has not been given yet
     cdef unsigned int taken
     cdef unsigned int read_left             # bytes that this call of OpenSSL may still read from the socket
@@ -115,6 +120,7 @@ cdef class Tls(Connection):
 
     def __dealloc__(self):
         PyMem_RawFree(self.name_text)       # before the base's, which calls release(): SSL_free calls nothing of ours
+        PyMem_RawFree(self.peer_der)
 
     # -- what an application may read --------------------------------------------------------------------------------
 
@@ -154,6 +160,13 @@ cdef class Tls(Connection):
     def ktls(self):
         """Whether the kernel encrypts what is sent; send_file() then copies nothing through this process."""
         return None if self.version_name == NULL else self.kernel_sends == 1
+
+    @property
+    def peer_certificate(self):
+        """The client's Certificate, which was verified (``TlsContext(client_cert=...)``); None: it has shown none."""
+        if self.version_name == NULL or self.peer_der == NULL:
+            return None
+        return Certificate((<const char*>self.peer_der)[:self.peer_size])
 
     # -- the handshake -----------------------------------------------------------------------------------------------
 
@@ -204,7 +217,7 @@ cdef class Tls(Connection):
             self.error_code = ERR_PACK(ERR_LIB_SSL, 0, SSL_R_WRONG_VERSION_NUMBER)
             return TLS_PLAINTEXT
         prepare_call()
-        self.ssl = SSL_new(self.context.ctx)    # NULL for a context that was not loaded
+        self.ssl = SSL_new(self.context.site.ctx)    # NULL for a context that was not loaded
         if self.ssl == NULL or self.attach() != 1 or SSL_set_app_data(self.ssl, <void*>self) != 1:
             return self.fail(ERR_peek_last_error())
         return transport_step(self, TRANSPORT_HANDSHAKING)
@@ -212,40 +225,6 @@ cdef class Tls(Connection):
     cdef int attach(self) noexcept nogil:
         """Joins SSL and socket. Kernel TLS works with OpenSSL's own BIO only."""
         return SSL_set_fd(self.ssl, self.fd) if self.context.ktls else bio_attach(self)
-
-    cdef int take_hello(self, SSL* ssl) noexcept nogil:
-        """The whole ClientHello is here: keeps the name that it asks for. 0, or the alert that refuses it.
-
-        Called twice when the client had to send a second one (HelloRetryRequest).
-        """
-        cdef const unsigned char* extension[1]
-        cdef size_t[1] size
-        cdef const unsigned char* data
-        cdef size_t length, i
-        self.hello_seen = True
-        PyMem_RawFree(self.name_text)
-        self.name_text = NULL
-        if SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, extension, size) != 1:
-            return 0
-        data = extension[0]
-        length = size[0]
-        # A list with one entry: length of the list (2), type (1), length of the name (2), the name (RFC 6066, 3).
-        if (length < 6 or (data[0] << 8 | data[1]) != <int>(length - 2) or data[2] != TLSEXT_NAMETYPE_host_name
-                or (data[3] << 8 | data[4]) != <int>(length - 5)):
-            return SSL_AD_DECODE_ERROR
-        data += 5
-        length -= 5
-        if length > 255:
-            return SSL_AD_UNRECOGNIZED_NAME
-        for i in range(length):
-            if not host_name_byte(data[i]):
-                return SSL_AD_UNRECOGNIZED_NAME
-        self.name_text = <char*>PyMem_RawMalloc(length + 1)
-        if self.name_text == NULL:
-            return SSL_AD_INTERNAL_ERROR
-        memcpy(self.name_text, data, length)
-        self.name_text[length] = 0
-        return 0
 
     cdef int handshake_done(self) noexcept nogil:
         """SSL_accept succeeded: copies out what applications may read, and opens the connection. The ticket is held: it
@@ -256,7 +235,9 @@ cdef class Tls(Connection):
         alpn[0] = NULL
         alpn_length[0] = 0
         SSL_get0_alpn_selected(self.ssl, alpn, alpn_length)
-        if SSL_is_init_finished(self.ssl) != 1 or cipher == NULL or not self.hello_seen:
+        if SSL_is_init_finished(self.ssl) != 1 or cipher == NULL or not self.hello_seen or self.site == NULL:
+            return self.fail(0)
+        if site_admits(self.site, self.ssl) != 1 or self.keep_certificate() != 1:
             return self.fail(0)
         if alpn_length[0] != 0:
             self.alpn_agreed = http_version(alpn[0], alpn_length[0])
@@ -268,6 +249,22 @@ cdef class Tls(Connection):
         self.kernel_sends = BIO_get_ktls_send(SSL_get_wbio(self.ssl))
         self.write_wants = 0
         return transport_step(self, TRANSPORT_OPEN)
+
+    cdef int keep_certificate(self) noexcept nogil:
+        """Copies out what the client has shown: 1, or WEB_FAILED; so it is where the site wants one and there is none."""
+        cdef const X509* shown = SSL_get0_peer_certificate(self.ssl)
+        cdef unsigned char* to
+        cdef int size
+        if shown == NULL:
+            return WEB_FAILED if self.site.verify_mode & SSL_VERIFY_FAIL_IF_NO_PEER_CERT else 1
+        size = i2d_X509(shown, NULL)
+        if size <= 0:
+            return WEB_FAILED
+        self.peer_der = to = <unsigned char*>PyMem_RawMalloc(size)
+        if to == NULL or i2d_X509(shown, &to) != size:
+            return WEB_FAILED
+        self.peer_size = size
+        return 1
 
     # -- the operations ----------------------------------------------------------------------------------------------
 
@@ -455,6 +452,15 @@ cdef class Tls(Connection):
             return WEB_FAILED
         return 1
 
+    cdef bint answers_for(self, str authority) except -1:
+        cdef bytes name
+        cdef const Site* site
+        if not self.context.rules_differ:
+            return True
+        name = host_name_of(authority).encode("utf-8", "replace")
+        site = self.context.site_for(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+        return site != NULL and self.site != NULL and same_rules(site, self.site)
+
     cdef CloseReason failure_reason(self) noexcept nogil:
         if self.truncated:
             return CLOSE_TRUNCATED
@@ -464,6 +470,8 @@ cdef class Tls(Connection):
         cdef int reason = ERR_GET_REASON(self.error_code)
         if self.truncated or self.error_code == 0:
             return FAULT_PEER_LEFT if self.truncated or self.error_number != 0 else FAULT_OTHER
+        if self.verify_error != 0 or reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+            return FAULT_CLIENT_CERTIFICATE
         if ERR_GET_LIB(self.error_code) != ERR_LIB_SSL:
             return FAULT_OTHER
         if reason > SSL_AD_REASON_OFFSET:       # an alert of the peer's, as OpenSSL numbers those
@@ -478,6 +486,8 @@ cdef class Tls(Connection):
             return FAULT_GROUP
         if reason == SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
             return FAULT_SIGNATURE
+        if self.hello_seen and self.site == NULL:
+            return FAULT_NAME
         return FAULT_ALPN if reason == SSL_R_NO_APPLICATION_PROTOCOL else FAULT_OTHER
 
     cdef int has_pending(self) noexcept nogil:
@@ -531,6 +541,9 @@ cdef class Tls(Connection):
                 return tls_error(doing, self.error_code, "the peer ended the connection during the handshake")
             return tls_error(doing, self.error_code,
                              "the peer ended the connection without close_notify; what it sent may be cut off")
+        if self.verify_error != 0:
+            return tls_error(doing, self.error_code, "TLS: the client's certificate is refused: "
+                             + static_text(X509_verify_cert_error_string(self.verify_error)))
         if self.error_code != 0:
             return tls_error(doing, self.error_code)
         if self.error_number == 0:
@@ -558,45 +571,3 @@ cdef unsigned long take_error() noexcept nogil:
             found = code
         code = ERR_get_error()
     return found
-
-
-cdef bint host_name_byte(unsigned char c) noexcept nogil:
-    """Predicate: letters, digits, hyphen, dot; and the underscore, which names in use have."""
-    return (c"a" <= c <= c"z" or c"A" <= c <= c"Z" or c"0" <= c <= c"9" or c == c"-" or c == c"." or c == c"_")
-
-
-cdef int on_client_hello(SSL* ssl, int* alert, void* data) noexcept nogil:
-    """OpenSSL received a whole ClientHello and has acted on none of it yet (SSL_CTX_set_client_hello_cb(3))."""
-    cdef void* owner = SSL_get_app_data(ssl)
-    alert[0] = SSL_AD_INTERNAL_ERROR
-    if owner == NULL:
-        return SSL_CLIENT_HELLO_ERROR
-    alert[0] = (<Tls>owner).take_hello(ssl)
-    return SSL_CLIENT_HELLO_SUCCESS if alert[0] == 0 else SSL_CLIENT_HELLO_ERROR
-
-
-cdef unsigned char http_version(const unsigned char* name, unsigned int length) noexcept nogil:
-    """A protocol's name in ALPN (RFC 7301, 6): 11 for http/1.1, 10 for http/1.0, 0 for what is not spoken here."""
-    if length != 8 or memcmp(name, b"http/1.", 7) != 0:
-        return 0
-    return 11 if name[7] == c"1" else 10 if name[7] == c"0" else 0
-
-
-cdef int on_alpn(SSL* ssl, const unsigned char** out, unsigned char* out_length, const unsigned char* offered,
-                 unsigned int offered_length, void* data) noexcept nogil:
-    """Takes http/1.1 where it is offered, else http/1.0; no overlap is fatal, no_application_protocol (RFC 7301, 3.2).
-    """
-    cdef unsigned int at = 0, length
-    cdef unsigned char version, best = 0
-    while at < offered_length:
-        length = offered[at]
-        at += 1
-        if length == 0 or length > offered_length - at:
-            return SSL_TLSEXT_ERR_ALERT_FATAL
-        version = http_version(offered + at, length)
-        if version > best:
-            best = version
-            out[0] = offered + at
-            out_length[0] = 8
-        at += length
-    return SSL_TLSEXT_ERR_OK if best > 0 else SSL_TLSEXT_ERR_ALERT_FATAL

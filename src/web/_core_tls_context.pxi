@@ -1,51 +1,35 @@
-# TlsContext: certificate, key and policy of a TLS server; and the throw-away certificate for development.
+# TlsContext: certificates, keys, what is asked of clients, names and policy of a TLS server. With the other _core_tls
+# parts the only caller of OpenSSL.
 #
-# A TlsContext is a value that records paths. load() reads the files and makes the SSL_CTX, once; from then on nothing
-# changes it (connections share it, and each SSL holds a reference of its own). A load that fails leaves nothing behind:
-# no SSL_CTX, no key in memory, an empty error queue. When the files have changed, _renewed() makes another one.
+# A TlsContext is a value that records options and paths. load() reads the files and makes the SSL_CTX, once; from then
+# on nothing changes it (connections share it, and each SSL holds a reference of its own). A load that fails leaves
+# nothing behind: no SSL_CTX, no key in memory, an empty error queue. When the files have changed, _renewed() makes
+# another one.
 #
-# The keys of session tickets are made at the first load and go on to what is renewed, and into processes forked later:
-# a client's ticket is good wherever it connects next.
+# Contexts for other names are values, too: the outer context, which is the one that listens, makes loaded copies of its
+# own (inner), so that one value may be given to several. Connections hold the outer one, and with it all.
 #
-# No part of the policy is left to a default or to a configuration file. A private copy of OpenSSL (linked statically)
-# loads no configuration at all. A shared libcrypto is the one that Python's ssl and hashlib use: there the operator's
-# configuration (system policies, FIPS providers) stays in force, because to switch it off would switch it off for them
-# too; set_policy() overrides what it says about protocols, suites, groups, options and levels. An OSSL_LIB_CTX of our
-# own would not shield from that (SSL_CTX_new applies the file's system_default to any), and would step round FIPS.
+# The keys of session tickets are the outer context's. They are made at the first load and go on to what is renewed, and
+# into processes forked later: a client's ticket is good wherever it connects next.
 
 cimport cython
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 
-cdef extern from *:
-    """
-    #include <dlfcn.h>
-    #include <stdint.h>
-    #include <openssl/crypto.h>
-    /* Whether OpenSSL is linked into this module itself, so that nobody else in the process uses the same copy. */
-    static int web_openssl_is_private(void) {
-        static const char here = 0;
-        Dl_info ours, openssl;
-        return dladdr(&here, &ours) != 0 && dladdr((void *)(uintptr_t)&OPENSSL_init_crypto, &openssl) != 0 &&
-               ours.dli_fbase == openssl.dli_fbase;
-    }
-    """
-    bint web_openssl_is_private() noexcept nogil
+from collections.abc import Mapping
+from hashlib import sha256
+from ipaddress import ip_address
+from os import fsdecode
+from types import MappingProxyType
 
 cdef enum:
-    MAX_PEM_FILE = 1 << 20      # bytes; a longer file is no certificate chain and no key
     MAX_PASSWORD = 1024         # bytes; OpenSSL's buffer (PEM_BUFSIZE)
-    SERIAL_BITS = 159           # RFC 5280, 4.1.2.2: positive, at most 20 octets
     TICKET_KEYS = 80            # bytes: a name of 16, a key for HMAC of 32, one for AES of 32 (OpenSSL 3.0 and newer)
+    MAX_DEPTH = 100
 
-
-from os import fsdecode
-from sys import exc_info
-
-from web.errors import WebError
-
-
-class CertificateError(WebError):
-    """A certificate or key file that cannot be used: one line that says which file, what is wrong and what to do."""
+cdef dict VERIFY_MODES = {
+    "none": SSL_VERIFY_NONE,
+    "optional": SSL_VERIFY_PEER,
+    "required": SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+}
 
 
 cdef int start_openssl() except -1:
@@ -67,91 +51,279 @@ def openssl_version():
 
 @cython.final
 cdef class TlsContext:
-    """Certificate chain, key and policy for TLS connections (server side).
+    """Certificates, keys, client certificates, names and policy for TLS connections (server side).
 
     cert_file: PEM; the server's own certificate first, then the intermediate ones; all of them are sent.
     key_file: PEM; PKCS#8 (encrypted too), or the older forms. password: for an encrypted key, str or bytes.
+    also: more pairs (cert_file, key_file), each with a key of another kind: RSA beside ECDSA.
+    policy: "intermediate" (TLS 1.2 and 1.3) or "modern" (TLS 1.3), after Mozilla's guidelines.
     ktls: let the kernel encrypt where it can (Linux with the tls module).
+    allow_expired: serve certificates and revocation lists that are out of date; for tests.
 
-    Making one is cheap and touches no file; load() does, and raises CertificateError. Policy (RFC 9325): TLS 1.2 and
-    1.3, suites with forward secrecy and AEAD only, X25519, P-256, P-384, security level 2, ALPN http/1.1; no
-    compression, no renegotiation, no early data.
+    client_cert: "none", "optional" or "required": whether clients are asked for a certificate. client_ca: PEM; the
+    authorities that sign them, each trusted as it stands. client_crl: PEM; revocation lists, one of every authority in
+    a chain. client_depth: how many intermediate authorities a chain may have. client_check(certificate) -> bool: is
+    asked for each verified certificate, at the handshake and when a session is resumed, on the event loop's thread: it
+    must be quick.
+
+    names: contexts for other host names (SNI): {"api.example.org": TlsContext(...), "*.example.net": TlsContext(...)};
+    this one is for the rest and for clients that name none. unknown_names: "serve" them so, or "refuse" every name that
+    is neither there nor in this certificate (alert unrecognized_name, RFC 6066).
+
+    Making one is cheap and touches no file; load() does, and raises CertificateError.
     """
 
     cdef readonly str cert_file
     cdef readonly str key_file
+    cdef readonly str policy
+    cdef readonly str client_cert
+    cdef readonly object names      # MappingProxyType
+    cdef readonly str unknown_names
     cdef readonly bint ktls
-    cdef bytes password
-    cdef SSL_CTX* ctx           # NULL until load()
+    cdef dict options               # as they were given
+    cdef list pairs                 # (cert_file, key_file, password)
+    cdef str client_ca, client_crl
+    cdef int client_depth
+    cdef object client_check
+    cdef bint allow_expired
+    cdef Site site
+    cdef NameTable table
+    cdef tuple inner                # loaded contexts of other names; not loaded: None
+    cdef list own                   # Certificates, one of each pair
+    cdef list kept                  # what the table's rows point to
+    cdef bint rules_differ          # names ask different things of clients
     cdef unsigned char[80] ticket_keys  # TICKET_KEYS
     cdef bint has_ticket_keys
 
-    def __cinit__(self, cert_file, key_file, *, password=None, bint ktls=False):
+    def __cinit__(self, cert_file, key_file, *, password=None, also=(), policy="intermediate", bint ktls=False,
+                  bint allow_expired=False, client_cert="none", client_ca=None, client_crl=None, client_depth=8,
+                  client_check=None, names=None, unknown_names="serve"):
         self.cert_file = fsdecode(cert_file)
         self.key_file = fsdecode(key_file)
+        self.options = dict(password=password, also=tuple(also), policy=policy, ktls=ktls, allow_expired=allow_expired,
+                            client_cert=client_cert, client_ca=client_ca, client_crl=client_crl,
+                            client_depth=client_depth, client_check=client_check, names=names,
+                            unknown_names=unknown_names)
+        secret = checked_password(password)
+        self.pairs = [(self.cert_file, self.key_file, secret)]
+        for pair in self.options["also"]:
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise TypeError("also: pairs are needed, as in [(cert_file, key_file)]")
+            self.pairs.append((fsdecode(pair[0]), fsdecode(pair[1]), secret))
+        self.policy = one_of("policy", policy, POLICIES)
         self.ktls = ktls
-        if isinstance(password, str):
-            password = password.encode()
-        if password is not None and not isinstance(password, bytes):
-            raise TypeError(f"password must be str or bytes, not {type(password).__name__}")
-        if password is not None and len(password) > MAX_PASSWORD:
-            raise ValueError(f"password must not be longer than {MAX_PASSWORD} bytes")
-        self.password = password
+        self.allow_expired = allow_expired
+        self.use_client_options(client_cert, client_ca, client_crl, client_depth, client_check)
+        self.names = MappingProxyType(checked_names({} if names is None else names, self))
+        self.unknown_names = one_of("unknown_names", unknown_names, ("serve", "refuse"))
+
+    cdef int use_client_options(self, mode, ca, crl, depth, check) except -1:
+        self.client_cert = one_of("client_cert", mode, VERIFY_MODES)
+        if mode == "none" and not (ca is None and crl is None and check is None):
+            raise ValueError('client_ca, client_crl and client_check go with client_cert="required" or "optional"')
+        if mode != "none" and ca is None:
+            raise ValueError(f"client_cert={mode!r} needs client_ca=: the file of the authorities that sign clients' "
+                             "certificates")
+        if type(depth) is not int or not 0 <= depth <= MAX_DEPTH:
+            raise ValueError(f"client_depth={depth!r}: give 0 to {MAX_DEPTH}")
+        if check is not None and not callable(check):
+            raise TypeError(f"client_check: a function of a Certificate is needed, not {type(check).__name__}")
+        self.client_ca = None if ca is None else fsdecode(ca)
+        self.client_crl = None if crl is None else fsdecode(crl)
+        self.client_depth = depth
+        self.client_check = check
+        return 1
 
     def __dealloc__(self):
         OPENSSL_cleanse(self.ticket_keys, TICKET_KEYS)
-        if self.ctx != NULL:
-            SSL_CTX_free(self.ctx)
+        PyMem_RawFree(self.table.rows)
+        if self.site.ctx != NULL:
+            SSL_CTX_free(self.site.ctx)
 
     def load(self):
         """Reads the files and makes the context ready, once; later calls do nothing.
 
         CertificateError: a file cannot be used. TlsError: the linked OpenSSL lacks something that the policy needs.
         """
-        if self.ctx == NULL:
-            chain, key = self._read()
-            self.use(chain, key)
+        if self.site.ctx == NULL:
+            files = self._read()
+            try:
+                self.use(files)
+            finally:
+                cleanse_all(files)
+
+    @property
+    def certificates(self):
+        """The server's own Certificates that are in use, those of other names behind its own; () until it is loaded."""
+        if self.inner is None:
+            return ()
+        return tuple(self.own) + tuple([one for context in self.inner for one in (<TlsContext>context).own])
+
+    @property
+    def files(self):
+        """The paths of all files that it is made of, each once."""
+        paths = [path for cert, key, _ in self.pairs for path in (cert, key)]
+        paths += [path for path in (self.client_ca, self.client_crl) if path is not None]
+        for context in self.names.values():
+            paths += context.files
+        return tuple(dict.fromkeys(paths))
 
     def _read(self):
-        """(certificates, key) as the files hold them now, in memory that can be overwritten."""
-        chain = read_pem_file(self.cert_file, "certificate")
+        """{path: text} of all files as they are now, in memory that its owner can and must overwrite."""
+        files = {}
         try:
-            return chain, read_pem_file(self.key_file, "key")
+            for path in self.files:
+                files[path] = read_pem_file(path, self.what_is(path))
         except BaseException:
-            cleanse(chain)      # the same file may hold both
+            cleanse_all(files)
             raise
+        return files
 
-    def _renewed(self, bytearray chain not None, bytearray key not None):
-        """A context that is ready, of what _read() gave, here or in another process: the paths, the pass phrase and the
-        ticket keys are this one's. CertificateError, TlsError: as load(). Both texts are overwritten."""
-        cdef TlsContext fresh = TlsContext(self.cert_file, self.key_file, password=self.password, ktls=self.ktls)
+    cdef str what_is(self, str path):
+        for cert, key, _ in self.pairs:
+            if path == cert:
+                return "certificate"
+            if path == key:
+                return "key"
+        for context in self.names.values():
+            if path in context.files:
+                return (<TlsContext?>context).what_is(path)
+        return "authorities'" if path == self.client_ca else "revocation list's"
+
+    def _renewed(self, dict files not None):
+        """A context that is ready, of what _read() gave, here or in another process: options and ticket keys are this
+        one's. CertificateError, TlsError: as load(). The texts stay their owner's to overwrite."""
+        cdef TlsContext fresh = self.copy()
         if self.has_ticket_keys:
             memcpy(fresh.ticket_keys, self.ticket_keys, TICKET_KEYS)
             fresh.has_ticket_keys = True
-        fresh.use(chain, key)
+        fresh.use(files)
         return fresh
 
-    cdef int use(self, bytearray chain, bytearray key_text) except -1:
-        """Makes the context of the texts, and overwrites them."""
+    cdef TlsContext copy(self):
+        return TlsContext(self.cert_file, self.key_file, **self.options)
+
+    cdef int use(self, dict files) except -1:
+        """Makes the outer context, and those of its names."""
+        cdef TlsContext context, fresh
+        copies = {}
+        patterns = {}
+        for pattern, context in self.names.items():
+            patterns.setdefault(id(context), []).append(pattern)
+        try:
+            for context in self.names.values():
+                if id(context) not in copies:
+                    fresh = copies[id(context)] = context.copy()
+                    fresh.make(files, patterns[id(context)])
+            self.make(files, [])
+            self.inner = tuple(copies.values())
+            self.fill_table(copies)
+        except BaseException:
+            self.inner = None
+            SSL_CTX_free(self.site.ctx)
+            memset(&self.site, 0, sizeof(Site))
+            raise
+        finally:
+            ERR_clear_error()
+        return 1
+
+    cdef int make(self, dict files, list patterns) except -1:
+        """Makes this context's SSL_CTX and Site. patterns: the names that it is for; the outer one: none."""
         cdef SSL_CTX* ctx = NULL
-        cdef EVP_PKEY* key = NULL
         ERR_clear_error()
         try:
             ctx = SSL_CTX_new(TLS_server_method())
             require(ctx != NULL, "context")
-            set_policy(ctx, self.ktls)
-            key = parse_key(key_text, self.key_file, self.password)
-            use_chain(ctx, key, chain, self.cert_file, self.key_file)
-            require(SSL_CTX_use_PrivateKey(ctx, key) == 1 and SSL_CTX_check_private_key(ctx) == 1, "key")
+            set_policy(ctx, self.policy == "modern", self.ktls)
+            self.own = []
+            kinds = set()
+            for cert, key, password in self.pairs:
+                self.use_pair(ctx, files, cert, key, password, kinds)
+            self.use_clients(ctx, files, patterns)
             self.use_ticket_keys(ctx)
-            self.ctx, ctx = ctx, NULL
+            self.site.ctx, ctx = ctx, NULL
         finally:
-            cleanse(key_text)
-            cleanse(chain)      # the same file may hold both
-            EVP_PKEY_free(key)
             SSL_CTX_free(ctx)
             ERR_clear_error()
         return 1
+
+    cdef int use_pair(self, SSL_CTX* ctx, dict files, str cert, str key_file, bytes password, set kinds) except -1:
+        cdef EVP_PKEY* key = parse_key(files[key_file], key_file, password)
+        cdef int kind = EVP_PKEY_get_base_id(key)
+        try:
+            self.own.append(use_chain(ctx, key, files[cert], cert, key_file, self.allow_expired))
+            if kind in kinds:
+                raise CertificateError(f"the key in {key_file!r} is of the same kind as another one here: also= is for "
+                                       "one certificate of each kind of key; other names go to names=")
+            kinds.add(kind)
+            require(SSL_CTX_use_PrivateKey(ctx, key) == 1 and SSL_CTX_check_private_key(ctx) == 1, "key")
+        finally:
+            EVP_PKEY_free(key)
+        return 1
+
+    cdef int use_clients(self, SSL_CTX* ctx, dict files, list patterns) except -1:
+        """What is asked of clients, and the hashes that say it."""
+        cdef bytes rules, names
+        cdef Site* site = &self.site
+        site.verify_mode = VERIFY_MODES[self.client_cert]
+        site.depth = self.client_depth
+        site.check = <void*>self.client_check if self.client_check is not None else NULL
+        hashed = sha256(f"weblatch {self.client_cert} {self.client_depth}".encode())
+        if site.verify_mode != SSL_VERIFY_NONE:
+            site.flags = X509_V_FLAG_PARTIAL_CHAIN
+            hashed.update(sha256(files[self.client_ca]).digest())
+            use_issuers(ctx, files[self.client_ca], self.client_ca)
+            if self.client_crl is not None:
+                site.flags |= X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL
+                hashed.update(sha256(files[self.client_crl]).digest())
+                use_revocations(ctx, files[self.client_crl], self.client_crl, self.allow_expired)
+        rules = hashed.digest()
+        hashed.update("\n".join(sorted(patterns)).encode())
+        names = hashed.digest()
+        memcpy(site.rules, PyBytes_AS_STRING(rules), SITE_HASH)
+        memcpy(site.session_id, PyBytes_AS_STRING(names), SITE_HASH)
+        # For an SSL before its ClientHello. What is asked of the client stands in the Site alone: see site_use().
+        SSL_CTX_set_verify(ctx, site.verify_mode, NULL)
+        return require(SSL_CTX_set_session_id_context(ctx, site.session_id, SITE_HASH) == 1, "session id context")
+
+    cdef int fill_table(self, dict copies) except -1:
+        """The names, sorted, each with its site."""
+        cdef TlsContext context
+        cdef bytes name
+        cdef Py_ssize_t i = 0
+        cdef SiteName* row
+        entries = {pattern.encode("ascii"): copies[id(context)] for pattern, context in self.names.items()}
+        if self.unknown_names == "refuse":
+            for certificate in self.own:
+                try:
+                    names = certificate.names
+                except ValueError:
+                    raise CertificateError(f"the alternative names of the certificate in {self.cert_file!r} cannot be "
+                                           "read; have it issued anew") from None
+                for kind, text in names:
+                    if kind == "DNS":
+                        entries.setdefault(text.lower().encode("ascii", "replace"), self)
+            self.table.strict = True
+        self.kept = sorted(entries)
+        self.table.rows = <SiteName*>PyMem_RawCalloc(max(1, len(self.kept)), sizeof(SiteName))
+        if self.table.rows == NULL:
+            raise MemoryError()
+        for name in self.kept:
+            context = entries[name]
+            row = &self.table.rows[i]
+            row.name = PyBytes_AS_STRING(name)
+            row.length = PyBytes_GET_SIZE(name)
+            row.site = &context.site
+            if not same_rules(row.site, &self.site):
+                self.rules_differ = True
+            i += 1
+        self.table.count = i
+        return 1
+
+    cdef const Site* site_for(self, const char* name, Py_ssize_t length) noexcept nogil:
+        """What answers for a host name; NULL: nothing does."""
+        cdef const Site* found = names_find(&self.table, name, length)
+        return found if found != NULL or self.table.strict else &self.site
 
     cdef int use_ticket_keys(self, SSL_CTX* ctx) except -1:
         if not self.has_ticket_keys:
@@ -163,286 +335,62 @@ cdef class TlsContext:
         return f"TlsContext({self.cert_file!r}, {self.key_file!r})"
 
 
-cdef int require(bint done, str what) except -1:
-    """For calls that fail only for want of memory, or in an OpenSSL that lacks what the policy needs."""
-    if not done:
-        raise TlsError(f"TLS cannot be set up ({what}): {last_reason()}")
-    return 1
+cdef bint same_rules(const Site* a, const Site* b) noexcept nogil:
+    """Predicate: both ask the same of clients."""
+    return memcmp(a.rules, b.rules, SITE_HASH) == 0 and a.check == b.check
 
 
-cdef str last_reason():
-    """OpenSSL's words for the newest error; empties the queue."""
-    cdef str reason = static_text(ERR_reason_error_string(ERR_peek_last_error()))
-    ERR_clear_error()
-    return reason or "OpenSSL gives no reason"
+# -- the options -------------------------------------------------------------------------------------------------------
+
+cdef bytes checked_password(password):
+    if isinstance(password, str):
+        password = password.encode()
+    if password is not None and not isinstance(password, bytes):
+        raise TypeError(f"password must be str or bytes, not {type(password).__name__}")
+    if password is not None and len(password) > MAX_PASSWORD:
+        raise ValueError(f"password must not be longer than {MAX_PASSWORD} bytes")
+    return password
 
 
-cdef int set_policy(SSL_CTX* ctx, bint ktls) except -1:
-    """RFC 9325, Mozilla's intermediate guidelines without finite-field Diffie-Hellman."""
-    cdef uint64_t options = (SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE
-                             | SSL_OP_PRIORITIZE_CHACHA | SSL_OP_ENABLE_MIDDLEBOX_COMPAT)
-    # RELEASE_BUFFERS: an idle connection keeps no 16 KiB buffers. AUTO_RETRY: records without data are not taken for
-    # WANT_READ while more lies in the buffer. NO_AUTO_CHAIN: what the file holds is sent, nothing is looked up.
-    cdef long mode = (SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS
-                      | SSL_MODE_AUTO_RETRY | SSL_MODE_NO_AUTO_CHAIN)
-    if ktls:
-        options |= SSL_OP_ENABLE_KTLS
-    SSL_CTX_clear_options(ctx, SSL_CTX_get_options(ctx))
-    require(SSL_CTX_set_options(ctx, options) == options, "options")
-    require(SSL_CTX_set_mode(ctx, mode) & mode == mode, "mode")
-    require(SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1, "TLS 1.2")
-    require(SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) == 1, "TLS 1.3")
-    require(SSL_CTX_set_cipher_list(
-        ctx, b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-        b"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-        b"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305") == 1, "TLS 1.2 suites")
-    require(SSL_CTX_set_ciphersuites(
-        ctx, b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") == 1, "TLS 1.3 suites")
-    require(SSL_CTX_set1_groups_list(ctx, b"X25519:P-256:P-384") == 1, "groups")
-    SSL_CTX_set_security_level(ctx, 2)      # after the suites: a configured list may have carried another level
-    require(SSL_CTX_get_security_level(ctx) == 2, "security level")
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL)
-    # Sessions live in one ticket that the client keeps (RFC 8446, 4.6.1; RFC 5077), so nothing grows here.
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF)
-    require(SSL_CTX_get_session_cache_mode(ctx) == SSL_SESS_CACHE_OFF, "session cache")
-    require(SSL_CTX_set_session_id_context(ctx, b"weblatch", 8) == 1, "session id context")
-    require(SSL_CTX_set_num_tickets(ctx, 1) == 1, "tickets")
-    require(SSL_CTX_set_max_early_data(ctx, 0) == 1, "early data")      # replayable: RFC 8446, 8
-    # One recv for a whole request, instead of one for a record's header and one for the rest.
-    SSL_CTX_set_read_ahead(ctx, 1)
-    SSL_CTX_set_client_hello_cb(ctx, on_client_hello, NULL)
-    SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL)
-    return 1
+cdef str one_of(str option, value, allowed):
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{option}={value!r}: give one of {', '.join([repr(one) for one in sorted(allowed)])}")
+    return value
 
 
-# -- the files -------------------------------------------------------------------------------------------------------
+cdef dict checked_names(names, TlsContext outer):
+    """names= in lower case."""
+    cdef TlsContext context
+    if not isinstance(names, Mapping):
+        raise TypeError('names: a mapping is needed, as in {"api.example.org": TlsContext(...)}')
+    checked = {}
+    for name, value in names.items():
+        if not isinstance(name, str) or not is_host_pattern(name):
+            raise ValueError(f'names: {name!r} is no host name; write "example.org" or "*.example.org", and names with '
+                             "other letters as IDNA writes them (xn--...)")
+        if not isinstance(value, TlsContext):
+            raise TypeError(f"names[{name!r}]: a TlsContext is needed, not {type(value).__name__}")
+        context = value
+        if context.names or context.unknown_names != "serve":
+            raise ValueError(f"names[{name!r}]: names= and unknown_names= are the outer context's")
+        if context.policy != outer.policy or context.ktls != outer.ktls:
+            raise ValueError(f"names[{name!r}]: policy= and ktls= must be those of the outer context: a connection has "
+                             "them before it is known which name it is for")
+        if name.lower() in checked:
+            raise ValueError(f"names: {name!r} stands there twice")
+        checked[name.lower()] = context
+    return checked
 
-cdef bytearray read_pem_file(str path, str what):
-    """The whole file, in memory that the caller can overwrite."""
-    cdef bytearray text = bytearray(MAX_PEM_FILE + 1)
-    cdef Py_ssize_t length = 0, n
-    try:
-        with open(path, "rb", buffering=0) as file:
-            while n := file.readinto(memoryview(text)[length:]):
-                length += n
-    except (OSError, ValueError):       # ValueError: NUL in the path
-        error = exc_info()[1]
-        why = getattr(error, "strerror", None) or error
-        raise CertificateError(f"the {what} file {path!r} cannot be read: {why}") from None
-    if length == 0:
-        raise CertificateError(f"the {what} file {path!r} is empty")
-    if length > MAX_PEM_FILE:
+
+cdef bint is_host_pattern(str name):
+    """Predicate: a host name without the root's dot, or one with "*" as its first label."""
+    cdef str rest = name[2:] if name.startswith("*.") else name
+    return (rest.isascii() and 0 < len(name) <= HOST_NAME_MAX
+            and all([0 < len(label) <= 63 and label.replace("-", "a").replace("_", "a").isalnum()
+                     for label in rest.split(".")]))
+
+
+cdef int cleanse_all(dict files) except -1:
+    for text in files.values():
         cleanse(text)
-        raise CertificateError(f"the {what} file {path!r} is longer than 1 MiB; it must hold PEM text only")
-    del text[length:]
-    return text
-
-
-cdef int cleanse(bytearray text) except -1:
-    OPENSSL_cleanse(PyByteArray_AS_STRING(text), PyByteArray_GET_SIZE(text))
     return 1
-
-
-cdef str wrong_content(bytearray text, bytes other):
-    """Why no certificate, or no key, was found in a file."""
-    if other in text:
-        return "are the certificate file and the key file swapped?"
-    if text[0] == 0x30:     # SEQUENCE: how DER begins
-        return "it seems to be DER; convert it to PEM (openssl x509 or openssl pkey, with -inform DER)"
-    return "it must be PEM text (-----BEGIN ...)"
-
-
-cdef struct Password:
-    const char* text            # NULL: none was given
-    int length
-    bint asked
-
-
-cdef int give_password(char* out, int size, int writing, void* data) noexcept nogil:
-    """OpenSSL asks for the pass phrase of a file. It never asks on the terminal: a server has none to answer."""
-    cdef Password* password = <Password*>data
-    if password == NULL:
-        return -1
-    password.asked = True
-    if password.text == NULL or password.length > size:
-        return -1
-    memcpy(out, password.text, password.length)
-    return password.length
-
-
-cdef EVP_PKEY* parse_key(bytearray text, str path, bytes given) except NULL:
-    cdef Password password
-    cdef EVP_PKEY* key
-    cdef BIO* bio = BIO_new_mem_buf(PyByteArray_AS_STRING(text), <int>PyByteArray_GET_SIZE(text))
-    require(bio != NULL, "key")
-    password.text = NULL if given is None else PyBytes_AS_STRING(given)
-    password.length = 0 if given is None else <int>PyBytes_GET_SIZE(given)
-    password.asked = False
-    key = PEM_read_bio_PrivateKey(bio, NULL, give_password, &password)
-    BIO_free(bio)
-    if key != NULL:
-        return key
-    reason = last_reason()
-    if password.asked and given is None:
-        raise CertificateError(f"the key file {path!r} is encrypted; give its pass phrase as password=")
-    if password.asked:
-        raise CertificateError(f"the key file {path!r} cannot be decrypted: the pass phrase is wrong")
-    if b" PRIVATE KEY-----" in text:
-        raise CertificateError(f"the private key in {path!r} cannot be read: {reason}")
-    raise CertificateError(f"there is no private key in {path!r}; {wrong_content(text, b' CERTIFICATE-----')}")
-
-
-cdef int use_chain(SSL_CTX* ctx, EVP_PKEY* key, bytearray text, str path, str key_path) except -1:
-    """Gives all certificates of a file to a context; the first must be the key's."""
-    cdef X509* certificate
-    cdef unsigned long end
-    cdef int place = 0, key_place = 0, taken
-    cdef BIO* bio = BIO_new_mem_buf(PyByteArray_AS_STRING(text), <int>PyByteArray_GET_SIZE(text))
-    require(bio != NULL, "certificate")
-    try:
-        while True:
-            certificate = PEM_read_bio_X509(bio, NULL, give_password, NULL)
-            if certificate == NULL:
-                break
-            place += 1
-            if key_place == 0 and X509_check_private_key(certificate, key) == 1:
-                key_place = place
-            ERR_clear_error()
-            if place == 1:
-                taken = SSL_CTX_use_certificate(ctx, certificate)
-            else:
-                taken = SSL_CTX_add1_chain_cert(ctx, certificate)
-            X509_free(certificate)
-            if taken != 1:
-                raise CertificateError(f"certificate {place} in {path!r} is refused: {last_reason()}; "
-                                       "RSA keys need 2048 bits, EC keys 224, signatures SHA-256 or better")
-    finally:
-        BIO_free(bio)
-    end = ERR_peek_last_error()
-    reason = last_reason()
-    if ERR_GET_LIB(end) != ERR_LIB_PEM or ERR_GET_REASON(end) != PEM_R_NO_START_LINE:
-        raise CertificateError(f"certificate {place + 1} in {path!r} cannot be read: {reason}")
-    if place == 0:
-        raise CertificateError(f"there is no certificate in {path!r}; {wrong_content(text, b' PRIVATE KEY-----')}")
-    if key_place == 0:
-        raise CertificateError(f"the key in {key_path!r} does not match the certificate in {path!r}")
-    if key_place != 1:
-        raise CertificateError(f"the certificates in {path!r} are in the wrong order: the server's own, which matches "
-                               f"the key in {key_path!r}, is number {key_place} and must be the first")
-    return 1
-
-
-# -- the certificate for development (dev_certificate.py writes the files) -------------------------------------------
-
-def make_dev_pair(names, addresses, int days):
-    """(certificate, key) as PEM bytes: a new P-256 key and a certificate for it, signed by itself, for a TLS server.
-
-    names, addresses: what the certificate is for, checked by the caller; days: how long it is valid from now.
-    """
-    cdef X509* certificate = NULL
-    cdef EVP_PKEY* key = NULL
-    alternatives = ",".join([f"DNS:{name}" for name in names] + [f"IP:{address}" for address in addresses])
-    ERR_clear_error()
-    try:
-        key = EVP_EC_gen(b"P-256")
-        certificate = X509_new()
-        require(key != NULL and certificate != NULL, "key")
-        fill_certificate(certificate, key, alternatives.encode("ascii"), days)
-        require(X509_sign(certificate, key, EVP_sha256()) > 0, "signature")
-        return certificate_pem(certificate), key_pem(key)
-    finally:
-        X509_free(certificate)
-        EVP_PKEY_free(key)
-        ERR_clear_error()
-
-
-cdef int fill_certificate(X509* certificate, EVP_PKEY* key, bytes alternatives, int days) except -1:
-    """RFC 5280: version 3, a random serial number, and the extensions of a server's certificate that is no CA."""
-    cdef X509_NAME* name = NULL
-    cdef BIGNUM* random = NULL
-    cdef ASN1_INTEGER* serial = NULL
-    cdef time_t now = web_unix_seconds()
-    cdef const unsigned char* title = b"weblatch development certificate"
-    try:
-        random = BN_new()
-        require(random != NULL and BN_rand(random, SERIAL_BITS, BN_RAND_TOP_ANY, BN_RAND_BOTTOM_ANY) == 1, "randomness")
-        serial = BN_to_ASN1_INTEGER(random, NULL)
-        require(serial != NULL and X509_set_serialNumber(certificate, serial) == 1, "serial number")
-        name = X509_NAME_new()
-        require(name != NULL and X509_NAME_add_entry_by_txt(name, b"CN", MBSTRING_ASC, title, -1, -1, 0) == 1, "name")
-        require(X509_set_subject_name(certificate, name) == 1 and X509_set_issuer_name(certificate, name) == 1, "name")
-        require(X509_set_version(certificate, X509_VERSION_3) == 1 and X509_set_pubkey(certificate, key) == 1, "key")
-        require(ASN1_TIME_adj(X509_getm_notBefore(certificate), now, 0, 0) != NULL
-                and ASN1_TIME_adj(X509_getm_notAfter(certificate), now, days, -1) != NULL, "validity")
-        add_extension(certificate, NID_basic_constraints, b"critical,CA:FALSE")
-        add_extension(certificate, NID_key_usage, b"critical,digitalSignature")
-        add_extension(certificate, NID_ext_key_usage, b"serverAuth")
-        add_extension(certificate, NID_subject_alt_name, alternatives)
-    finally:
-        BN_free(random)
-        ASN1_INTEGER_free(serial)
-        X509_NAME_free(name)
-    return 1
-
-
-cdef int add_extension(X509* certificate, int kind, const char* value) except -1:
-    cdef X509_EXTENSION* extension = X509V3_EXT_conf_nid(NULL, NULL, kind, value)
-    cdef int added
-    require(extension != NULL, "extension")
-    added = X509_add_ext(certificate, extension, -1)        # copies it
-    X509_EXTENSION_free(extension)
-    return require(added == 1, "extension")
-
-
-cdef bytes certificate_pem(X509* certificate):
-    cdef BIO* out = BIO_new(BIO_s_mem())
-    try:
-        require(out != NULL and PEM_write_bio_X509(out, certificate) == 1, "certificate")
-        return written(out)
-    finally:
-        BIO_free(out)
-
-
-cdef bytes key_pem(EVP_PKEY* key):
-    cdef BIO* out = BIO_new(BIO_s_mem())
-    try:
-        require(out != NULL and PEM_write_bio_PKCS8PrivateKey(out, key, NULL, NULL, 0, NULL, NULL) == 1, "key")
-        return written(out)
-    finally:
-        BIO_free(out)       # overwrites what it held
-
-
-cdef bytes written(BIO* out):
-    cdef char* start[1]
-    cdef long length
-    start[0] = NULL
-    length = BIO_get_mem_data(out, start)
-    require(length > 0 and start[0] != NULL, "PEM")
-    return start[0][:length]
-
-
-def dev_pair_serves(bytes pem not None, names, addresses, Py_ssize_t seconds):
-    """Whether the first certificate in pem is valid now and for so many seconds more, for all names and addresses."""
-    cdef BIO* bio = BIO_new_mem_buf(PyBytes_AS_STRING(pem), <int>PyBytes_GET_SIZE(pem))
-    cdef X509* certificate = NULL
-    cdef time_t now = web_unix_seconds()
-    cdef bytes text
-    try:
-        require(bio != NULL, "certificate")
-        certificate = PEM_read_bio_X509(bio, NULL, give_password, NULL)
-        if (certificate == NULL or ASN1_TIME_cmp_time_t(X509_get0_notBefore(certificate), now) not in (-1, 0)
-                or ASN1_TIME_cmp_time_t(X509_get0_notAfter(certificate), now + seconds) != 1):
-            return False
-        for name in names:
-            text = name.encode("ascii")
-            if X509_check_host(certificate, text, len(text), 0, NULL) != 1:
-                return False
-        for address in addresses:
-            text = address.encode("ascii")
-            if X509_check_ip_asc(certificate, text, 0) != 1:
-                return False
-        return True
-    finally:
-        X509_free(certificate)
-        BIO_free(bio)
-        ERR_clear_error()

@@ -97,11 +97,11 @@ cdef struct WsLimits:               # each at most 2**53
 
 cdef struct WsReader:
     unsigned char phase
-    bint masked                     # the peer must mask (it is a client); else it must not (RFC 6455 5.1)
-    bint deflate                    # permessage-deflate was agreed: RSV1 may be set (RFC 7692 6)
+    unsigned char masked            # the peer must mask (it is a client); else it must not (RFC 6455 5.1)
+    unsigned char deflate           # permessage-deflate was agreed: RSV1 may be set (RFC 7692 6)
     # the frame being read
     unsigned char frame             # its opcode
-    bint fin
+    unsigned char fin
     unsigned char wanted            # bytes of its length, or of its mask, still to come
     unsigned char wide              # bytes of its length: 2 or 8
     unsigned char[4] mask
@@ -110,8 +110,8 @@ cdef struct WsReader:
     unsigned char[125] control      # WS_CONTROL_MAX
     # the message being read; control frames may come between its frames
     unsigned char opcode            # TEXT, BINARY; 0: none
-    bint compressed
-    bint begun                      # a span of it was reported
+    unsigned char compressed
+    unsigned char begun             # a span of it was reported
     uint64_t message                # bytes of payload that its frames announced
     uint64_t fragments
     web_utf8 utf8

@@ -67,6 +67,7 @@ class ServeOptions(TypedDict, total=False):
     user: str | int | None
     group: str | int | None
     slow_handler: float
+    watch_certificates: float
 
 
 class App(Decorators):

@@ -5,18 +5,19 @@ A Channel owns its end. It blocks for a few seconds at most: an end that does no
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Mapping
 
-__all__ = ["CERTIFICATES", "LEAVE", "READY", "RELOAD", "RETIRE", "STOP", "Channel", "join", "split"]
+__all__ = ["CERTIFICATES", "LEAVE", "READY", "RELOAD", "RETIRE", "STOP", "Channel", "join_files", "split_files"]
 
 READY = b"R"  # worker: it answers requests
 RETIRE = b"M"  # worker: it wants to be replaced; the content says why
 RELOAD = b"C"  # worker: certificates are to be read anew, everywhere
 STOP = b"S"  # either: the server is to stop: the grace and, before it, the delay, in seconds (text)
 LEAVE = b"L"  # master: somebody else accepts from now on; finish, and end
-CERTIFICATES = b"P"  # master: texts of all certificates and keys, as join() puts them together
+CERTIFICATES = b"P"  # master: the files of all certificates and keys, as join_files() puts them together
 
 _HEAD = 5
 _PATIENCE = 5.0
@@ -65,19 +66,20 @@ class Channel:
         self._sock.close()
 
 
-def join(texts: Iterable[bytearray]) -> bytearray:
-    """Several texts as one content."""
+def join_files(files: Mapping[str, bytearray]) -> bytearray:
+    """{path: text} as one content."""
     content = bytearray()
-    for text in texts:
-        content += len(text).to_bytes(4, "big") + text
+    for path, text in files.items():
+        name = os.fsencode(path)
+        content += len(name).to_bytes(4, "big") + name + len(text).to_bytes(4, "big") + text
     return content
 
 
-def split(content: bytearray) -> list[bytearray]:
-    """The texts that join() put together."""
-    texts = []
+def split_files(content: bytearray) -> dict[str, bytearray]:
+    """The files that join_files() put together."""
+    parts = []
     while content:
         end = 4 + int.from_bytes(content[:4], "big")
-        texts.append(content[4:end])
+        parts.append(content[4:end])
         del content[:end]
-    return texts
+    return {os.fsdecode(bytes(name)): text for name, text in zip(parts[::2], parts[1::2], strict=True)}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -21,7 +22,14 @@ from web.privileges import Identity
 from web.sockets import Address, bind_again, remove_unix_file, url_of
 from web.upgrade import Predecessor
 
-__all__ = ["Listeners"]
+__all__ = ["Files", "Listeners"]
+
+Files = dict[str, bytearray]  # path -> text; keys are among them, so whoever has it overwrites it
+
+
+def cleanse(texts: Iterable[bytearray]) -> None:
+    for text in texts:
+        text[:] = bytes(len(text))
 
 
 @dataclass
@@ -143,19 +151,26 @@ class Listeners:
         """Every context once."""
         return list({id(place.context): place.context for place in self.places if place.context is not None}.values())
 
-    def read_certificates(self) -> list[bytearray]:
-        """The texts of all certificates and keys as the files hold them now, in the order of ``contexts``."""
-        return [text for context in self.contexts for text in context._read()]
+    def read_certificates(self) -> Files:
+        """The texts of all files of all contexts as they are now."""
+        files: Files = {}
+        try:
+            for context in self.contexts:
+                for path, text in context._read().items():
+                    cleanse([files.pop(path, bytearray())])
+                    files[path] = text
+        except BaseException:
+            cleanse(files.values())
+            raise
+        return files
 
-    def renew(self, texts: list[bytearray]) -> list[tuple[TlsContext, TlsContext]]:
+    def renew(self, files: Files) -> list[tuple[TlsContext, TlsContext]]:
         """Makes new contexts of the texts, which are overwritten: all or, with an exception, none. (old, new) of
         each."""
         try:
-            parts = zip(self.contexts, texts[::2], texts[1::2], strict=True)
-            pairs = [(old, old._renewed(chain, key)) for old, chain, key in parts]
+            pairs = [(old, old._renewed(files)) for old in self.contexts]
         finally:
-            for text in texts:
-                text[:] = bytes(len(text))  # where one failed, the others still hold keys
+            cleanse(files.values())
         fresh = {id(old): new for old, new in pairs}
         for place in self.places:
             if place.context is not None:

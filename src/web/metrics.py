@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypedDict, cast
 
-from web._core import Request, Response, answer_livez, answer_readyz, stats_of
+from web._core import Certificate, Request, Response, answer_livez, answer_readyz, certificates_of, stats_of
+from web.certificate_watch import name_of
 from web.errors import RouteError
 from web.routing import LITERAL, Handler, Route
 
@@ -113,7 +114,8 @@ def _answer_metrics(req: Request) -> Response:
     stats = stats_of(req)
     if stats is None:
         raise RuntimeError("metrics() is answered by a server: there is none here")
-    return Response.bytes(prometheus_text(cast(Counters, stats.snapshot())).encode(), content_type=_CONTENT_TYPE)
+    text = prometheus_text(cast(Counters, stats.snapshot())) + certificates_text(certificates_of(req))
+    return Response.bytes(text.encode(), content_type=_CONTENT_TYPE)
 
 
 # -- Prometheus -------------------------------------------------------------------------------------------------------
@@ -122,6 +124,22 @@ def _answer_metrics(req: Request) -> Response:
 def prometheus_text(counters: Counters) -> str:
     """The counters in Prometheus' text format 0.0.4."""
     return "".join(f"{line}\n" for line in _lines(counters))
+
+
+def certificates_text(certificates: Iterable[Certificate]) -> str:
+    """When the server's certificates end, in the same format; "" where there are none."""
+    name = "tls_certificate_not_after_seconds"
+    lines = [
+        f'{_PREFIX}{name}{{name="{_escaped(name_of(one))}",fingerprint="{one.fingerprint}"}} '
+        f"{one.not_after.timestamp():.0f}"
+        for one in certificates
+    ]
+    head = _head(name, "gauge", "When a certificate ends, unix time.") if lines else ()
+    return "".join(f"{line}\n" for line in (*head, *lines))
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _lines(n: Counters) -> Iterator[str]:

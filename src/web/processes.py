@@ -30,7 +30,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from web._core import Stats, TlsError
-from web.channel import CERTIFICATES, LEAVE, READY, RELOAD, RETIRE, STOP, Channel, join
+from web.certificate_watch import CertificateWatch
+from web.channel import CERTIFICATES, LEAVE, READY, RELOAD, RETIRE, STOP, Channel, join_files
 from web.errors import WebError
 from web.listeners import Listeners
 from web.log import log as _log
@@ -113,7 +114,8 @@ class Slot:
 class Master:
     """Runs ``work(seat)`` in ``options.number`` processes. ``listeners`` are open, and stay the caller's to close.
 
-    ``stats``: has a row for each worker (``rows_for()``). ``grace``: seconds in which a worker ends that was told to
+    ``stats``: has a row for each worker (``rows_for()``). ``watch_certificates``: seconds between two looks at their
+    files; 0: never. ``grace``: seconds in which a worker ends that was told to
     stop; ``delay``: seconds before that in which it goes on, after SIGTERM. ``announce(workers)`` is called once, when
     all are ready for the first time. ``predecessor``: the master whose place this one takes.
     """
@@ -127,6 +129,7 @@ class Master:
         stats: Stats,
         grace: float,
         delay: float,
+        watch_certificates: float,
         announce: Callable[[int], None],
         predecessor: Predecessor | None = None,
     ) -> None:
@@ -136,6 +139,8 @@ class Master:
         self._stats = stats
         self._grace = grace
         self._delay = delay
+        self._watch_every = watch_certificates
+        self._watch: CertificateWatch | None = None
         self._announce = announce
         self._predecessor = predecessor
         self._successor: Successor | None = None
@@ -169,6 +174,10 @@ class Master:
                     "them in an on_start hook, which runs in each worker, or serve with workers=0"
                 )
             self._listeners.spread(len(self._slots))
+            if self._watch_every and self._listeners.contexts:
+                self._watch = CertificateWatch(
+                    lambda: self._listeners.contexts, self._renew_certificates, self._watch_every
+                )
             self._selector.register(self._wake_reading, selectors.EVENT_READ, self._on_wake)
             with signals_wake(self._wake_writing, _SIGNALS, lambda *_: None):  # the byte says it all
                 while not self._is_done():
@@ -191,10 +200,10 @@ class Master:
 
     def reload_certificates(self) -> None:
         """Reads all certificates anew and gives them to every worker. WebError: they cannot be used; the old stay."""
-        texts = self._listeners.read_certificates()
-        content = join(texts)
+        files = self._listeners.read_certificates()
+        content = join_files(files)
         try:
-            self._listeners.renew(texts)
+            self._listeners.renew(files)
             for worker in list(self._workers.values()):
                 if worker.state != LEAVING:
                     worker.tell(CERTIFICATES, content)
@@ -293,12 +302,16 @@ class Master:
         times = [worker.kill_at for worker in self._workers.values() if worker.kill_at is not None]
         if not self._stopping:
             times += [slot.not_before for slot in self._slots if slot.needs_worker()]
+            if self._watch is not None:
+                times.append(self._watch.due)
         if self._notifier.watchdog:
             times.append(self._alive_at + self._notifier.watchdog)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()
+        if self._watch is not None and not self._stopping:
+            self._watch.look_if_due()
         for worker in self._workers.values():
             if worker.kill_at is not None and now >= worker.kill_at:
                 _log.error("%s did not end in time: it is killed", worker)

@@ -30,6 +30,7 @@ from typing import Literal, cast
 
 from web._core import Connection, Loop, Stats, TlsContext, TlsError
 from web.app import App, OnFailure
+from web.certificate_watch import CertificateWatch
 from web.channel import RELOAD, STOP
 from web.errors import WebError
 from web.limits import Limits
@@ -69,6 +70,8 @@ class Server:
     ``workers``: in how many processes run() serves: a number, "auto" (one for each CPU) or a ``web.workers(...)``; it
     wins over that form in the App. 0: in this process alone.
     ``slow_handler``: seconds for which a handler may hold the event loop before the log names it, once; 0: any time.
+    ``watch_certificates``: seconds between two looks at the files of certificates, which are read anew when they have
+    changed; 0: only when it is told to.
     ``user``, ``group``: names or numbers; whom the process, or each worker, becomes once ports are bound and keys read.
     """
 
@@ -89,6 +92,7 @@ class Server:
         user: str | int | None = None,
         group: str | int | None = None,
         slow_handler: float = 0.25,
+        watch_certificates: float = 10.0,
     ) -> None:
         if not isinstance(app, App):
             raise TypeError(f"Server(app, ...): an App is needed, not {type(app).__name__}; defserver() takes forms")
@@ -99,8 +103,9 @@ class Server:
                 raise TypeError(f"{name}: True or False is needed, not {type(option).__name__}")
         if type(threads) is not int or not 0 <= threads <= _THREADS_MAX:
             raise ValueError(f"threads={threads!r}: give 0 to {_THREADS_MAX}")
-        if not 0 <= slow_handler <= 1e6:
-            raise ValueError(f"slow_handler={slow_handler!r}: give 0 to 1e6 seconds")
+        for name, seconds in (("slow_handler", slow_handler), ("watch_certificates", watch_certificates)):
+            if not 0 <= seconds <= 1e6:
+                raise ValueError(f"{name}={seconds!r}: give 0 to 1e6 seconds")
         check_event_loop(loop)
         self.app = app
         self.limits = limits or Limits()
@@ -109,6 +114,9 @@ class Server:
         self._event_loop = loop
         self._server_header = server_header
         self._slow_handler = slow_handler
+        self._watch_certificates = watch_certificates
+        self._watching: tuple[threading.Thread, threading.Event] | None = None
+        self._reloading = threading.Lock()  # two at a time would miss each other's contexts
         self._workers_option = workers if workers is None or isinstance(workers, Workers) else Workers(workers)
         self._user = user
         self._group = group
@@ -235,6 +243,7 @@ class Server:
             stats=self._stats,
             grace=self.limits.shutdown_grace,
             delay=self.limits.shutdown_delay,
+            watch_certificates=self._watch_certificates,
             announce=self._announce,
             predecessor=Predecessor.find(),
         )
@@ -328,7 +337,31 @@ class Server:
                 raise
         _running.add(self)
         self._failure = None
+        if self._seat is None:
+            self._begin_watch()
         return loop
+
+    def _begin_watch(self) -> None:
+        """Certificates that are served in this process alone are watched by a thread; workers have their master."""
+        if self._watch_certificates == 0 or not self._listeners.contexts:
+            return
+        done = threading.Event()
+        watch = CertificateWatch(lambda: self._listeners.contexts, self._reload_and_tell, self._watch_certificates)
+
+        def run() -> None:
+            while not done.wait(max(0.0, watch.due - time.monotonic())):
+                watch.look_if_due()
+
+        thread = threading.Thread(target=run, name="web certificates", daemon=True)
+        self._watching = thread, done
+        thread.start()
+
+    def _end_watch(self) -> None:
+        if self._watching is not None:
+            (thread, done), self._watching = self._watching, None
+            done.set()
+            if thread is not threading.current_thread():
+                thread.join()
 
     def _run_in_thread(self, loop: Loop, started: threading.Event) -> None:
         try:
@@ -375,6 +408,8 @@ class Server:
     def close(self) -> None:
         """Ends every connection and gives the ports back. Not while it runs: stop() it first. Twice is allowed."""
         ours = self._pid == os.getpid()
+        if ours:
+            self._end_watch()
         if self._loop is not None and ours:
             self.app._rooms.leave(self._loop)
             self._loop.close()
@@ -400,9 +435,17 @@ class Server:
         elif self._seat is not None:
             self._seat.ask(RELOAD)
         else:
-            for old, fresh in self._listeners.renew(self._listeners.read_certificates()):
-                if self._loop is not None:
-                    self._loop.use_context(old, fresh)
+            with self._reloading:
+                for old, fresh in self._listeners.renew(self._listeners.read_certificates()):
+                    if self._loop is not None:
+                        self._loop.use_context(old, fresh)
+
+    def _reload_and_tell(self) -> None:
+        try:
+            self.reload_certificates()
+            _log.info("certificates are reloaded")
+        except (WebError, TlsError) as error:  # TlsError: no memory
+            _log.error("certificates are not reloaded, the old ones stay: %s", error)
 
     def _signals(
         self, loop: Loop, stops: tuple[signal.Signals, ...], notifier: Notifier | None
@@ -423,11 +466,7 @@ class Server:
         def reload() -> None:
             assert notifier is not None
             notifier.reloading()
-            try:
-                self.reload_certificates()
-                _log.info("certificates are reloaded")
-            except (WebError, TlsError) as error:  # TlsError: no memory
-                _log.error("certificates are not reloaded, the old ones stay: %s", error)
+            self._reload_and_tell()
             notifier.ready("certificates are reloaded")
 
         delays = {signal.SIGTERM: self.limits.shutdown_delay}

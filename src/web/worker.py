@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from web._core import CertificateError, Loop, TlsError
-from web.channel import CERTIFICATES, LEAVE, READY, RETIRE, STOP, Channel, split
-from web.listeners import Listeners
+from web.channel import CERTIFICATES, LEAVE, READY, RETIRE, STOP, Channel, split_files
+from web.listeners import Files, Listeners
 from web.log import log as _log
 from web.worker_options import Workers
 
@@ -151,11 +151,11 @@ class Attendant:
             elif kind == STOP:
                 self._stop(*map(float, content.split()))
             elif kind == CERTIFICATES:
-                self._renew(split(content))
+                self._renew(split_files(content))
 
-    def _renew(self, texts: list[bytearray]) -> None:
+    def _renew(self, files: Files) -> None:
         try:
-            for old, fresh in self._listeners.renew(texts):
+            for old, fresh in self._listeners.renew(files):
                 self._loop.use_context(old, fresh)
         except (CertificateError, TlsError) as error:  # the master could use them: memory is short
             _log.error("worker %d (pid %d) keeps the old certificates: %s", self._seat.slot, os.getpid(), error)

@@ -1,5 +1,6 @@
 """TlsContext: what it loads, what it refuses and in which words, and that no configuration file weakens its policy."""
 
+import contextlib
 import datetime as dt
 import os
 import re
@@ -16,17 +17,19 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.tls.peer import Files, connect, shake_hands
 from web import CertificateError, TlsContext, TlsError, WebError, openssl_version
+from web.listeners import Listeners
+from web.sockets import Address
 
 PEM = serialization.Encoding.PEM
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
-def self_signed(key: PrivateKey, days: int = 30) -> bytes:
-    """A certificate for localhost, from two days ago until `days` from now."""
+def self_signed(key: PrivateKey, days: int = 30, begins: int = -2) -> bytes:
+    """A certificate for localhost, from two days ago, or the day `begins`, until `days` from now."""
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - dt.timedelta(days=2)).not_valid_after(now + dt.timedelta(days=days))
+    builder = builder.not_valid_before(now + dt.timedelta(days=begins)).not_valid_after(now + dt.timedelta(days=days))
     return builder.sign(key, hashes.SHA256()).public_bytes(PEM)
 
 
@@ -294,13 +297,17 @@ def test_configuration_file_cannot_weaken_the_policy(tmp_path: Path) -> None:
     assert int(passed[1]) > 20
 
 
-def test_expired_certificate_is_loaded(tmp_path: Path) -> None:
-    """Clients refuse it; whether the server should is the caller's decision."""
+def test_a_certificate_out_of_its_time_is_refused(tmp_path: Path) -> None:
+    """Clients would refuse it. allow_expired is for tests, and for whoever knows better."""
     key = ec.generate_private_key(ec.SECP256R1())
     chain = tmp_path / "chain.pem"
-    chain.write_bytes(self_signed(key, days=-1))
     (tmp_path / "key.pem").write_bytes(key_bytes(key))
-    TlsContext(chain, tmp_path / "key.pem").load()
+    for begins, days, why in ((-2, -1, "has expired"), (1, 2, "is not valid yet")):
+        chain.write_bytes(self_signed(key, days, begins))
+        said = refusal(chain, tmp_path / "key.pem")
+        assert said.startswith(f"the certificate in '{chain}' {why} (")
+        assert "allow_expired=True" in said
+        TlsContext(chain, tmp_path / "key.pem", allow_expired=True).load()
 
 
 # -- reading it again --------------------------------------------------------------------------------------------------
@@ -320,10 +327,7 @@ def test_a_renewed_context_resumes_the_old_ones_sessions(files: Files, long_file
     session = peer.tls.session
     shutil.copy(long_files.chain, chain)
     shutil.copy(long_files.key, key)
-    texts = context._read()
-    fresh = context._renewed(*texts)
-    assert not any(texts[0])  # overwritten
-    assert not any(texts[1])
+    fresh = context._renewed(context._read())
     connection, peer = connect(fresh, client, session=session)
     shake_hands(connection, peer)
     assert connection.resumed
@@ -334,13 +338,26 @@ def test_a_renewed_context_resumes_the_old_ones_sessions(files: Files, long_file
 
 def test_a_renewal_that_fails_says_why_and_leaves_the_old_one(files: Files) -> None:
     context = files.context()
-    chain, key = bytearray(files.chain.read_bytes()), bytearray(b"nonsense")
+    texts = context._read()
+    texts[str(files.key)] = bytearray(b"nonsense")
     with pytest.raises(CertificateError, match="no private key in"):
-        context._renewed(chain, key)
-    assert not any(chain)
-    assert not any(key)
+        context._renewed(texts)
     connection, peer = connect(context, files.client())
     shake_hands(connection, peer)
+
+
+def test_texts_of_keys_are_overwritten(files: Files) -> None:
+    """By whoever has read them, whether they could be used or not."""
+    listeners = Listeners()
+    listeners.add(Address("127.0.0.1", 0), files.context())
+    for spoiled in (False, True):
+        texts = listeners.read_certificates()
+        assert b"PRIVATE KEY" in texts[str(files.key)]
+        if spoiled:
+            texts[str(files.chain)][:] = b"nonsense"
+        with contextlib.suppress(CertificateError):
+            listeners.renew(texts)
+        assert not any(any(text) for text in texts.values())
 
 
 def test_contexts_do_not_share_ticket_keys(files: Files) -> None:

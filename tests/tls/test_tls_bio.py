@@ -32,6 +32,7 @@ SEND_BATCH = 65536
 HELD_MAX = 2 * SEND_BATCH + 512
 NOT_REQUESTED, REQUESTED = 0, 1
 SET_MAX_CERT_LIST = 51  # openssl/ssl.h: a client takes 100 KiB of certificates by default
+SET_TLSEXT_HOSTNAME, SET_GROUPS_LIST = 55, 92
 
 POINTER, INT = ctypes.c_void_p, ctypes.c_int
 FUNCTIONS = {
@@ -41,6 +42,7 @@ FUNCTIONS = {
     "SSL_CTX_ctrl": (ctypes.c_long, [POINTER, INT, ctypes.c_long, POINTER]),
     "SSL_new": (POINTER, [POINTER]),
     "SSL_free": (None, [POINTER]),
+    "SSL_ctrl": (ctypes.c_long, [POINTER, INT, ctypes.c_long, ctypes.c_char_p]),
     "SSL_set_fd": (INT, [POINTER, INT]),
     "SSL_connect": (INT, [POINTER]),
     "SSL_do_handshake": (INT, [POINTER]),
@@ -68,6 +70,11 @@ class Client:
         self.lib.SSL_CTX_ctrl(self.context, SET_MAX_CERT_LIST, 1 << 20, None)
         self.ssl = self.lib.SSL_new(self.context)
         assert self.lib.SSL_set_fd(self.ssl, sock.fileno()) == 1
+
+    def ask_for(self, name: str, groups: str) -> None:
+        """The server name, and the groups, for the first of which it sends a key share."""
+        assert self.lib.SSL_ctrl(self.ssl, SET_TLSEXT_HOSTNAME, 0, name.encode()) == 1
+        assert self.lib.SSL_ctrl(self.ssl, SET_GROUPS_LIST, 0, groups.encode()) == 1
 
     def close(self) -> None:
         self.lib.SSL_free(self.ssl)

@@ -10,10 +10,12 @@ start and stop hooks starts itself with the first request; close() ends it, or t
 from __future__ import annotations
 
 import logging
+import os
 import re
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from os import PathLike
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypedDict, TypeVar, Unpack
 
@@ -25,6 +27,7 @@ from web.testing.cookies import Cookies
 from web.testing.drivers import Alone, Hosted, Inside, adopt_server
 from web.testing.errors import ClientError
 from web.testing.exchange import Failures, Plan, converse, whole
+from web.testing.link import Identity, certificates
 from web.testing.outgoing import Outgoing, Pairs, RequestOptions, list_pairs, make_outgoing
 from web.testing.reply import AsyncStreamedReply, Reply, StreamedReply
 from web.testing.urls import Url
@@ -47,7 +50,23 @@ class ClientOptions(TypedDict, total=False):
     raise_handler_exceptions: bool
     follow_redirects: bool
     timeout: float
-    peer_certificate: object
+    peer_certificate: tuple[str | PathLike[str], str | PathLike[str]] | None
+
+
+def check_identity(pair: object, scheme: str) -> Identity | None:
+    """The paths of a client's certificate and key; WebError: they cannot be shown or read."""
+    if pair is None:
+        return None
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise TypeError("peer_certificate: a pair (cert_file, key_file) of PEM files is needed")
+    if scheme != "https":
+        raise WebError("peer_certificate= goes with TLS: make the client with scheme='https'")
+    identity = os.fspath(pair[0]), os.fspath(pair[1])
+    try:
+        certificates(identity)
+    except (OSError, WebError) as error:  # ssl.SSLError is one
+        raise WebError(f"peer_certificate={identity}: {error}") from None
+    return identity
 
 
 class _Session(Generic[R]):
@@ -64,15 +83,14 @@ class _Session(Generic[R]):
         raise_handler_exceptions: bool = True,
         follow_redirects: bool = False,
         timeout: float = 5.0,
-        peer_certificate: object = None,
+        peer_certificate: tuple[str | PathLike[str], str | PathLike[str]] | None = None,
     ) -> None:
         if not isinstance(app, App | Server):
             raise TypeError(f"{type(self).__name__}(app): an App or a Server is needed, not {type(app).__name__}")
         if scheme not in ("http", "https"):
             raise ValueError(f"scheme={scheme!r}: give 'http' or 'https'")
-        if peer_certificate is not None:
-            raise WebError("peer_certificate=: client certificates are not supported by this version; leave it out")
         self.base_url = Url.parse(base_url or f"{scheme}://localhost")
+        self._identity = check_identity(peer_certificate, self.base_url.scheme)
         own = dict(list_pairs(headers))
         named = {name.lower() for name in own}
         self.headers = {name: value for name, value in _HEADERS if name.lower() not in named} | own
@@ -142,6 +160,7 @@ class _Session(Generic[R]):
             self._failures,
             self.timeout if timeout is None else check_timeout(timeout),
             self.follow_redirects if follow is None else follow,
+            self._identity,
         )
 
     def _open(self) -> tuple[Server, Loop]:
@@ -171,12 +190,14 @@ class _Session(Generic[R]):
 
 class Client(_Session[Reply]):
     """``Client(app_or_server, *, scheme="http", base_url=None, headers=None, cookies=None, follow_redirects=False,
-    raise_handler_exceptions=True, timeout=5.0)``: asks an application without a network.
+    raise_handler_exceptions=True, timeout=5.0, peer_certificate=None)``: asks an application without
+    a network.
 
     ``scheme``: "https" gives real TLS, with a throw-away certificate. ``base_url``: what URLs are below, by default
     ``http://localhost``; its scheme goes before ``scheme``. ``headers``, ``cookies``: go with each request.
     ``raise_handler_exceptions``: what a handler or hook raises is raised by the request, but HTTPError, which is an
     answer; False: the client gets the 500. ``timeout``: seconds for each answer, then ReplyTimeout.
+    ``peer_certificate``: a pair (cert_file, key_file) that the client shows under TLS, and the server trusts.
 
     A Server that is given must not be open; its limits and options count, its addresses and certificates do not.
     """

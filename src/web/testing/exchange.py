@@ -15,7 +15,7 @@ from typing import Any
 from web._core import Connection, Loop, Request
 from web.testing.cookies import Cookies
 from web.testing.errors import ClientError, ReplyError, TooManyRedirects
-from web.testing.link import Link, Waiting
+from web.testing.link import Identity, Link, Waiting
 from web.testing.outgoing import Outgoing
 from web.testing.parser import ReplyHead, ReplyParser
 from web.testing.reply import Reply
@@ -60,6 +60,7 @@ class Plan:
     failures: Failures | None
     timeout: float  # seconds for each answer, and for each piece of one that is streamed
     follow: bool
+    identity: Identity | None = None  # what the client shows under TLS
 
 
 @dataclass
@@ -76,7 +77,10 @@ class Exchange:
         self.parser = ReplyParser(self.outgoing.method, upgrades=self.upgrades)
         self._content = bytearray()  # what has come and was not asked for yet
         url = self.outgoing.url
-        self.link = Link(self.plan.core, str(self.outgoing), tls=url.scheme == "https", server_name=url.host)
+        self.link = Link(
+            self.plan.core, str(self.outgoing), tls=url.scheme == "https", server_name=url.host,
+            identity=self.plan.identity,
+        )  # fmt: skip
         self.expect_failures()
 
     @property

@@ -21,12 +21,13 @@ from typing import TypeAlias, TypeVar
 from web._core import Loop, TlsContext
 from web.dev_certificate import dev_certificate
 
-__all__ = ["Link", "Waiting"]
+__all__ = ["Identity", "Link", "Waiting", "certificates"]
 
 RECEIVE_MAX = 1 << 16  # bytes at a time
 
 T = TypeVar("T")
 Waiting: TypeAlias = "Generator[Link, None, T]"
+Identity: TypeAlias = tuple[str, str]  # a client's certificate and key: paths of PEM files
 
 
 class Link:
@@ -37,16 +38,17 @@ class Link:
     ``connection``: the server's side, as ``req.connection`` shows it.
     """
 
-    def __init__(self, core: Loop, what: str, *, tls: bool, server_name: str) -> None:
+    def __init__(self, core: Loop, what: str, *, tls: bool, server_name: str, identity: Identity | None = None) -> None:
         self.what = what
         self.wants_write = False
         self.timeout = 0.0
         self.deadline = 0.0
         ours, theirs = socket.socketpair()
         try:
-            self.connection = core.adopt(theirs, certificate()[0] if tls else None)
+            context, client = certificates(identity) if tls else (None, None)
+            self.connection = core.adopt(theirs, context)
             ours.setblocking(False)
-            self.sock = ours if not tls else self._wrap(ours, server_name)
+            self.sock = ours if client is None else self._wrap(ours, client, server_name)
         except BaseException:
             ours.close()
             theirs.close()
@@ -59,8 +61,8 @@ class Link:
         return link
 
     @staticmethod
-    def _wrap(sock: socket.socket, server_name: str) -> ssl.SSLSocket:
-        return certificate()[1].wrap_socket(
+    def _wrap(sock: socket.socket, client: ssl.SSLContext, server_name: str) -> ssl.SSLSocket:
+        return client.wrap_socket(
             sock, server_hostname=server_name, do_handshake_on_connect=False, suppress_ragged_eofs=False
         )
 
@@ -103,15 +105,19 @@ class Link:
 
 
 @cache
-def certificate() -> tuple[TlsContext, ssl.SSLContext]:
+def certificates(identity: Identity | None) -> tuple[TlsContext, ssl.SSLContext]:
     """The server's side of a throw-away certificate, and a client's that trusts it and nothing else. Its host name is
-    not checked: a test may call the host as it likes."""
+    not checked: a test may call the host as it likes. ``identity``: what the client shows, and the server trusts."""
     folder = tempfile.mkdtemp(prefix="web-testing-")
     try:
         cert, key = dev_certificate(folder)
         context = TlsContext(cert, key)
+        if identity is not None:
+            context = TlsContext(cert, key, client_cert="required", client_ca=identity[0])
         context.load()
         trusting = ssl.create_default_context(cafile=cert)
+        if identity is not None:
+            trusting.load_cert_chain(*identity)
     finally:
         shutil.rmtree(folder)
     trusting.check_hostname = False

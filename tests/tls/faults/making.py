@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import web
@@ -14,19 +15,17 @@ from web import _core
 class Context(Scenario):
     """TlsContext.load."""
 
-    def __init__(self, agent: Agent, folder: Path, key: str, password: str | None) -> None:
+    makes = True
+
+    def __init__(self, agent: Agent, folder: Path, make: Callable[[Path], web.TlsContext]) -> None:
         super().__init__(agent, folder)
-        self.key, self.password = key, password
-        self.policy = ""
-        context = self.make()
+        self.make = make
+        context = make(folder)
         context.load()
         self.policy = agent.policy()
 
-    def make(self) -> web.TlsContext:
-        return web.TlsContext(self.folder / "chain.pem", self.folder / self.key, password=self.password)
-
     def act(self) -> bool:
-        context = self.make()
+        context = self.make(self.folder)
         before = self.agent.live()["SSL_CTX"]
         try:
             context.load()
@@ -51,6 +50,8 @@ class Context(Scenario):
 class DevPair(Scenario):
     """make_dev_pair: a whole pair, or an error."""
 
+    makes = True
+
     def act(self) -> bool:
         try:
             cert, key = _core.make_dev_pair(["localhost"], ["127.0.0.1"], 30)
@@ -72,6 +73,8 @@ class DevPair(Scenario):
 class DevPairServes(Scenario):
     """dev_pair_serves never says yes where a check failed."""
 
+    makes = True
+
     def __init__(self, agent: Agent, folder: Path) -> None:
         super().__init__(agent, folder)
         self.cert, _ = _core.make_dev_pair(["localhost", "b.example"], ["127.0.0.1", "::1"], 30)
@@ -88,6 +91,8 @@ class DevPairServes(Scenario):
 
 class DevCertificate(Scenario):
     """web.dev_certificate in a folder that is empty, and then again: whole files or an error, nothing half written."""
+
+    makes = True
 
     def act(self) -> bool:
         place = self.folder / "dev"

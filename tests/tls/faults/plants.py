@@ -12,6 +12,7 @@ from pathlib import Path
 
 ALIVE = '\ncdef int planted = int(__import__("os").environ.get("WEB_PLANT", "0"))\n'
 TLS, CONTEXT, SERVE = "_core_tls.pxi", "_core_tls_context.pxi", "_core_serve.pxi"
+POLICY, SITES, DEV = "_core_tls_policy.pxi", "_core_tls_sites.pxi", "_core_dev_pair.pxi"
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,16 @@ class Plant:
     found: str
 
 
-FIRST_CHECK = "if SSL_is_init_finished(self.ssl) != 1 or cipher == NULL or not self.hello_seen:"
+FIRST_CHECK = "if SSL_is_init_finished(self.ssl) != 1 or cipher == NULL or not self.hello_seen or self.site == NULL:"
 KEY_USED = 'require(SSL_CTX_use_PrivateKey(ctx, key) == 1 and SSL_CTX_check_private_key(ctx) == 1, "key")'
-OLDEST = "SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1"
+OLDEST = "SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION if modern else TLS1_2_VERSION) == 1"
 
 PLANTS: dict[int, Plant] = {
     1: Plant(
         "the end of the handshake is not checked",
         TLS,
         FIRST_CHECK,
-        FIRST_CHECK.replace("if ", "if (").replace("seen:", "seen) and planted not in (1, 2):"),
+        FIRST_CHECK.replace("if ", "if (").replace("NULL:", "NULL) and planted not in (1, 2):"),
         "requests, 1.3",
         "SSL_is_init_finished",
         "a handler ran",
@@ -97,7 +98,7 @@ PLANTS: dict[int, Plant] = {
     ),
     7: Plant(
         "the oldest version is not checked",
-        CONTEXT,
+        POLICY,
         OLDEST,
         f"{OLDEST} or planted == 7",
         "renewal",
@@ -115,7 +116,7 @@ PLANTS: dict[int, Plant] = {
     ),
     9: Plant(
         "an error is left in the queue",
-        CONTEXT,
+        DEV,
         "        BIO_free(bio)\n        ERR_clear_error()\n",
         "        BIO_free(bio)\n        if planted != 9:\n            ERR_clear_error()\n",
         "development pair, looked at",
@@ -137,7 +138,7 @@ PLANTS: dict[int, Plant] = {
     ),
     11: Plant(
         "a name that does not fit is found good",
-        CONTEXT,
+        DEV,
         "len(text), 0, NULL) != 1:",
         "len(text), 0, NULL) != 1 and planted != 11:",
         "development pair, looked at",
@@ -158,6 +159,24 @@ PLANTS: dict[int, Plant] = {
         "requests, 1.3",
         "SSL_new",
         "is served for more than",
+    ),
+    13: Plant(
+        "what was found of a client's certificate is not looked at",
+        SITES,
+        "return 1 if SSL_get_verify_result(ssl) == X509_V_OK else",
+        "return 1 if SSL_get_verify_result(ssl) == X509_V_OK or planted == 13 else",
+        "client certificate, 1.3",
+        "SSL_get_verify_result",
+        "a handler ran after",
+    ),
+    14: Plant(
+        "a check of a client that fails is a yes",
+        SITES,
+        "        log_check_failed()\n        return False\n",
+        "        log_check_failed()\n        return planted == 14\n",
+        "client certificate, 1.3",
+        "X509_NAME_print_ex",
+        "did not pass the application's check",
     ),
 }
 

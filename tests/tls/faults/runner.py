@@ -28,7 +28,7 @@ from tests.tls.faults.table import CALLBACKS, FUNCTIONS
 
 ROOT = Path(__file__).parents[3]
 MOST_DEATHS = 5  # of one scenario; then it is given up
-LINES_KEPT = 12  # of what a process that died said last
+LINES_KEPT = 8  # of the beginning, and of the end, of what a process said that died
 SPURIOUS = ("WANT_READ", "WANT_WRITE", "retry")  # how the names of those modes end
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -112,7 +112,8 @@ def listen(arguments: list[str], extra: Mapping[str, str]) -> tuple[list[dict[st
             command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT, env=environment(extra)
         )
         errors.seek(0)
-        last = "".join(errors.readlines()[:LINES_KEPT])
+        said = errors.readlines()
+        last = "".join(said if len(said) <= 2 * LINES_KEPT else [*said[:LINES_KEPT], "...\n", *said[-LINES_KEPT:]])
     lines = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
     return lines, ended.returncode, last
 

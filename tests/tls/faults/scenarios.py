@@ -11,8 +11,9 @@ from tests.tls.faults.agent import Agent
 from tests.tls.faults.client import MARKER, Script
 from tests.tls.faults.making import Context, DevCertificate, DevPair, DevPairServes
 from tests.tls.faults.scenario import LARGE, Scenario
-from tests.tls.faults.serving import Renewal, Serving
+from tests.tls.faults.serving import Renewal, Serving, asking
 from tests.tls.faults.steps import Refusal, Steps
+from web import TlsContext
 
 Prepare = Callable[[Agent, Path], Scenario]
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -49,9 +50,19 @@ SCENARIOS: dict[str, Prepare] = {
     "drain": partial(Serving, script=STAY, version=V13, drains=True),
     "last answer": partial(Serving, script=LAST, version=V13),
     "client cuts off": partial(Serving, script=CUT, version=V13),
+    "client certificate, 1.2": partial(Serving, script=TWO, version=V12, shows="good"),
+    "client certificate, 1.3": partial(Serving, script=TWO, version=V13, shows="good"),
+    "client certificate, resumed, 1.2": partial(Serving, script=TWO, version=V12, shows="good", resumed=True),
+    "client certificate, resumed, 1.3": partial(Serving, script=TWO, version=V13, shows="good", resumed=True),
+    "no client certificate": partial(Serving, script=LAST, version=V13, shows="", refused=True),
+    "revoked client certificate": partial(Serving, script=LAST, version=V12, shows="revoked", refused=True),
+    "stranger's client certificate": partial(Serving, script=LAST, version=V13, shows="stranger", refused=True),
     "renewal": partial(Renewal, script=Script((request("GET /small"),)), version=V13, resumed=True),
-    "load": partial(Context, key="key.pem", password=None),
-    "load, encrypted key": partial(Context, key="locked.pem", password="pass phrase"),
+    "load": partial(Context, make=lambda folder: TlsContext(folder / "chain.pem", folder / "key.pem")),
+    "load, encrypted key": partial(
+        Context, make=lambda folder: TlsContext(folder / "chain.pem", folder / "locked.pem", password="pass phrase")
+    ),
+    "load, names and clients": partial(Context, make=asking),
     "refusal": Refusal,
     "development pair": DevPair,
     "development pair, looked at": DevPairServes,

@@ -9,13 +9,16 @@ import select
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import web
 from tests.tls.faults.agent import Agent
 from tests.tls.faults.client import MARKER, Client, Script, stable
 from tests.tls.faults.scenario import LARGE, PATIENCE, Scenario
-from tests.tls.faults.table import Failure
+from tests.tls.faults.table import STRICT, Failure
+from web import TlsContext
 
 LIMITS = web.Limits(
     handshake_timeout=0.3,
@@ -47,13 +50,19 @@ class Serving(Scenario):
         ktls: bool = False,
         sendfile: bool = False,
         drains: bool = False,
+        shows: str | None = None,
+        refused: bool = False,
     ) -> None:
         super().__init__(agent, folder)
         self.script, self.ktls, self.sendfile, self.drains = script, ktls, sendfile, drains
+        self.checked = False
+        self.asks, self.refused = shows is not None, refused
         self.session: ssl.SSLSession | None = None
         self.trusting = ssl.create_default_context(cafile=folder / "root.pem")
         self.trusting.minimum_version = self.trusting.maximum_version = version
         self.trusting.set_alpn_protocols(["http/1.1"])
+        if shows:
+            self.trusting.load_cert_chain(folder / f"{shows}-EC.pem", folder / f"{shows}-EC.key")
         (folder / "file.bin").write_bytes(LARGE)
         app = web.App(
             web.GET("/small", self.handler(lambda req: b"small " + MARKER)),
@@ -61,14 +70,18 @@ class Serving(Scenario):
             web.GET("/file", self.handler(lambda req: web.Response.file(folder / "file.bin"))),
             web.POST("/upload", self.handler(lambda req: b"%d %b" % (len(req.body), MARKER))),
         )
-        self.context = web.TlsContext(folder / "chain.pem", folder / "key.pem", ktls=ktls)
+        self.context = (
+            asking(folder, self.passes)
+            if self.asks
+            else TlsContext(folder / "chain.pem", folder / "key.pem", ktls=ktls)
+        )
         self.server = web.Server(app, "127.0.0.1", 0, tls=self.context, limits=LIMITS)
         self.server.open()
         self.policy = agent.policy()
         self.expected = b""
         first = self.connect()
         self.expected = stable(first.got)
-        assert first.complete, first.failure
+        assert first.complete is not refused, first.failure
         if resumed:
             self.session = first.tls.session
             assert self.session is not None
@@ -77,19 +90,46 @@ class Serving(Scenario):
         def handle(req: web.Request) -> bytes | web.Response:
             if self.agent.succeeded("SSL_accept") != 1:
                 self.problems.append("a handler ran for a connection that was not accepted")
+            if self.asks:
+                self.check_client(req)
             self.must_not_be("a handler ran")
             return answer(req)
 
         return handle
 
+    def check_client(self, req: web.Request) -> None:
+        """A handler runs for a site that requires certificates."""
+        if self.refused:
+            self.problems.append("a handler ran for a client whose certificate is no good")
+        if self.agent.succeeded("X509_verify_cert") != 1 and self.session is None:
+            self.problems.append("a handler ran for a client whose certificate was not verified")
+        if not self.checked:
+            self.problems.append("a handler ran for a client whose certificate did not pass the application's check")
+        if self.case is not None and self.case.target in STRICT and self.agent.hits():
+            self.problems.append(f"a handler ran after {self.case}, where a certificate is required")
+        assert isinstance(req.connection, web.Tls)
+        with suppress(web.WebError, OSError, ValueError):  # it cannot be read, and says so
+            shown = req.connection.peer_certificate
+            if shown is None or ("DNS", "good.example") not in shown.names or "good" not in shown.subject:
+                self.problems.append(f"a handler was shown {shown!r}")
+
+    def passes(self, shown: web.Certificate) -> bool:
+        """The application's check. What it is told must be so, or there is an exception, and the client is refused."""
+        self.checked = False
+        self.checked = ("DNS", "good.example") in shown.names and shown.serial > 0 and "clients" in shown.issuer
+        return self.checked
+
     def close(self) -> None:
         self.server.close()
 
     def act(self) -> bool:
+        self.checked = False
         if self.sendfile:
             self.agent.arm("BIO_ctrl", 0, KTLS_YES, slot=1)
         client = self.connect()
         self.problems += client.problems(self.expected)
+        if self.refused:
+            return not client.complete
         resumed = self.session is None or client.tls.session_reused is True
         return client.complete and resumed and (client.clean_end or self.script.leave == "cut")
 
@@ -132,8 +172,24 @@ class Serving(Scenario):
         self.agent.clear_queue()
 
 
+def asking(folder: Path, check: Callable[[web.Certificate], bool] | None = None) -> TlsContext:
+    """For "localhost" of one certificate and "other.example" of another; both require a client's, which is checked."""
+    asks = partial(
+        TlsContext,
+        client_cert="required",
+        client_ca=folder / "clients.pem",
+        client_crl=folder / "revoked.crl",
+        client_check=check,
+    )
+    inner = asks(folder / "other.pem", folder / "other.key")
+    names = {"other.example": inner}
+    return asks(folder / "chain.pem", folder / "key.pem", names=names, unknown_names="refuse")
+
+
 class Renewal(Serving):
     """Server.reload_certificates: renewed or not, the next client is served and resumes its session."""
+
+    makes = True
 
     def act(self) -> bool:
         done = False

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 # SSL_get_error(3)
 SSL, WANT_READ, WANT_WRITE, WANT_X509_LOOKUP, SYSCALL, ZERO_RETURN = 1, 2, 3, 4, 5, 6
+MADE = "made"  # a failure of this kind ends what is made of it, and not always a connection
 READ_FLAG, WRITE_FLAG = 1, 2  # BIO_FLAGS_READ, BIO_FLAGS_WRITE
 
 
@@ -33,7 +34,7 @@ class Failure:
     fatal: bool = False  # on a connection: no call but SSL_free follows
     retry: int = 0  # a BIO's flag
     after: bool = False  # OpenSSL is called, and what it did stays done
-    closed: bool = True  # nothing may be served after it
+    closed: bool | str = True  # nothing may be served, or made, after it; MADE: nothing made
 
 
 @dataclass(frozen=True)
@@ -61,21 +62,21 @@ class Callback:
     reached: bool = True
 
 
-def values(*numbers: int, closed: bool = True, **more: str | bool) -> Row:
+def values(*numbers: int, closed: bool | str = True, **more: str | bool) -> Row:
     return replace(Row(numbers_of(*numbers, closed=closed)), **more)  # type: ignore[arg-type]
 
 
-def says(*numbers: int, closed: bool = True) -> Row:
+def says(*numbers: int, closed: bool | str = True) -> Row:
     """It only tells something, and queues no error."""
     return Row(numbers_of(*numbers, closed=closed, queue_error=False))
 
 
-def good(*, closed: bool = True, **more: str | bool) -> Row:
+def good(*, closed: bool | str = True, **more: str | bool) -> Row:
     """1 is success."""
     return values(0, closed=closed, **more)
 
 
-def null(*, closed: bool = True, **more: str | bool) -> Row:
+def null(*, closed: bool | str = True, **more: str | bool) -> Row:
     """A pointer."""
     row = Row((Failure("returns NULL", 0, closed=closed),))
     return replace(row, **more)  # type: ignore[arg-type]
@@ -112,7 +113,7 @@ def inside(why: str, **more: bool) -> Row:
     return replace(row, **more)  # type: ignore[arg-type]
 
 
-def numbers_of(*numbers: int, closed: bool = True, queue_error: bool = True) -> tuple[Failure, ...]:
+def numbers_of(*numbers: int, closed: bool | str = True, queue_error: bool = True) -> tuple[Failure, ...]:
     return tuple(Failure(f"returns {number}", number, queue_error, closed=closed) for number in numbers)
 
 
@@ -155,6 +156,13 @@ FUNCTIONS: dict[str, Row] = {
     "SSL_CTX_use_certificate": values(0, -1),
     "SSL_CTX_use_PrivateKey": values(0, -1),
     "SSL_CTX_check_private_key": good(),
+    "SSL_CTX_callback_ctrl": good(),
+    "SSL_CTX_set_cert_verify_callback": void(),
+    "SSL_CTX_set_session_ticket_cb": good(),
+    "SSL_CTX_get_cert_store": inside("a field of the context"),
+    "SSL_CTX_add_client_CA": good(),
+    "X509_STORE_add_cert": good(),
+    "X509_STORE_add_crl": good(),
     # -- files
     "BIO_new_mem_buf": null(makes="BIO"),
     "BIO_free": Row((), frees="BIO", why="its result says nothing that anybody could act upon"),
@@ -163,6 +171,29 @@ FUNCTIONS: dict[str, Row] = {
     "X509_check_private_key": good(),
     "X509_free": void("X509"),
     "EVP_PKEY_free": void("EVP_PKEY"),
+    "EVP_PKEY_get_base_id": says(0, closed=False),  # a kind of its own
+    "PEM_read_bio_X509_CRL": null(makes="X509_CRL"),
+    "X509_CRL_free": void("X509_CRL"),
+    "X509_CRL_get0_nextUpdate": says(0, closed=False),  # the list says no end
+    # -- what a certificate says: to a check of the application, which then says no, or to a handler
+    "d2i_X509": null(makes="X509", closed=MADE),
+    "i2d_X509": values(0, -1, closed=MADE),
+    "X509_get_subject_name": inside("a pointer into the certificate"),
+    "X509_get_issuer_name": inside("a pointer into the certificate"),
+    "X509_get0_serialNumber": inside("a pointer into the certificate"),
+    "X509_NAME_print_ex": values(-1, closed=MADE),
+    "X509_get_ext_d2i": null(makes="GENERAL_NAMES", closed=MADE),
+    "OPENSSL_sk_num": inside("a field"),
+    "OPENSSL_sk_value": inside("a field"),
+    "OPENSSL_sk_pop_free": void("GENERAL_NAMES"),
+    "GENERAL_NAME_free": void(),
+    "GENERAL_NAME_get0_value": inside("a field"),
+    "ASN1_STRING_get0_data": inside("a field"),
+    "ASN1_STRING_length": inside("a field"),
+    "ASN1_INTEGER_to_BN": null(makes="BIGNUM", closed=MADE),
+    "BN_bn2hex": null(closed=MADE),
+    "CRYPTO_free": void(),
+    "ASN1_TIME_to_tm": good(closed=MADE),
     # -- the certificate for development
     "BIO_s_mem": inside("a table of its own"),
     "BIO_ctrl": says(0, -1, -2, closed=False),  # how much text there is; whether the kernel does TLS: no
@@ -202,8 +233,8 @@ FUNCTIONS: dict[str, Row] = {
     "SSL_set_fd": good(),
     "SSL_set_bio": void("BIO", 1),  # the SSL owns it from here on
     "SSL_set_ex_data": good(),
-    "SSL_get_ex_data": says(0),
-    "BIO_new": null(makes="BIO"),
+    "SSL_get_ex_data": says(0, closed=False),  # without owner a hello is refused, and no ticket is taken
+    "BIO_new": null(makes="BIO", closed=MADE),  # a connection's own, or that of a text
     "BIO_set_data": void(),
     "BIO_set_init": void(),
     "BIO_get_data": inside("a field of the BIO"),
@@ -213,10 +244,30 @@ FUNCTIONS: dict[str, Row] = {
     "SSL_accept": io(-1, 0),
     "SSL_get_error": Row((*numbers_of(SSL, SYSCALL, WANT_X509_LOOKUP, 99), *numbers_of(ZERO_RETURN)), quiet=True),
     "SSL_is_init_finished": says(0),
+    "SSL_get0_param": null(),
+    "SSL_set_SSL_CTX": null(),
+    "SSL_get_SSL_CTX": says(0),
+    "SSL_set_verify": void(),
+    "SSL_set_verify_depth": void(),
+    "SSL_get_verify_mode": says(-1),
+    "SSL_set_session_id_context": good(),
+    "X509_VERIFY_PARAM_clear_flags": good(),
+    "X509_VERIFY_PARAM_set_flags": good(),
+    "SSL_get0_peer_certificate": says(0, closed=False),  # STRICT where one is required
+    "SSL_get_verify_result": says(1),
+    "SSL_get_ex_data_X509_STORE_CTX_idx": says(-1),
+    "X509_STORE_CTX_get_ex_data": says(0),
+    "X509_verify_cert": values(0, -1),
+    "X509_STORE_CTX_get_error": says(1, 50),
+    "X509_STORE_CTX_set_error": void(),
+    "X509_STORE_CTX_get0_cert": says(0),
+    "X509_verify_cert_error_string": says(0, closed=False),  # a message without words
+    "SSL_SESSION_get0_peer": says(0, closed=False),  # the handshake is a full one
+    "SSL_SESSION_get0_hostname": says(0, closed=False),  # the same
     "SSL_get_current_cipher": says(0),
     "SSL_get0_alpn_selected": void(),
-    "SSL_get_version": says(0, closed=False),  # the application is not told
-    "SSL_CIPHER_get_name": says(0, closed=False),  # the same
+    "SSL_get_version": inside("a text of its own, whatever the version"),
+    "SSL_CIPHER_get_name": inside("a text of its own for each suite"),
     "SSL_session_reused": says(0, closed=False),  # the same
     "SSL_get_wbio": says(0, closed=False),  # then the kernel is not asked whether it does TLS
     "SSL_read_ex": io(0, nothing=1),
@@ -237,12 +288,18 @@ CONTROL_FAILED = numbers_of(0, -1, closed=False, queue_error=False)  # most of w
 CALLBACKS = (
     Callback("on_client_hello", "SSL_CTX_set_client_hello_cb", 1, numbers_of(0)),
     Callback("on_alpn", "SSL_CTX_set_alpn_select_cb", 1, numbers_of(2)),
+    Callback("on_server_name", "SSL_CTX_callback_ctrl", 2, numbers_of(2), command=53),
+    Callback("on_client_certificate", "SSL_CTX_set_cert_verify_callback", 1, numbers_of(0, -1)),
+    Callback("on_ticket", "SSL_CTX_set_session_ticket_cb", 2, numbers_of(0, 1, 2, closed=False)),
     Callback("give_password (key)", "PEM_read_bio_PrivateKey", 2, ASKED_AGAIN),
     Callback("give_password (certificate)", "PEM_read_bio_X509", 2, ASKED_AGAIN, reached=False),
     Callback("bio_read", "BIO_meth_set_read_ex", 1, (RETRY_READ, READ_BROKEN, READ_OVER), is_bio=True),
     Callback("bio_write", "BIO_meth_set_write_ex", 1, (RETRY_WRITE, WRITE_BROKEN), is_bio=True),
     Callback("bio_control", "BIO_meth_set_ctrl", 1, CONTROL_FAILED),
 )
+
+
+STRICT = frozenset({"SSL_get0_peer_certificate"})  # these end a connection whose client must show a certificate
 
 
 def tracked(rows: Iterable[Row]) -> list[str]:

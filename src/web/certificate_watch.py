@@ -1,0 +1,91 @@
+"""CertificateWatch: notices that files of certificates have changed, and that certificates are about to end.
+
+It looks whenever it is told to, at most once in ``every`` seconds, and never waits: whoever owns it (a server's own
+thread, or the master) brings the time. A change counts when two looks in a row saw the same, so that a certificate
+and its key, replaced one after another, are read together. A file that cannot be read is a change as well: the reload
+says what is wrong, and the old certificates stay.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+
+from web._core import Certificate, TlsContext
+from web.log import log as _log
+
+__all__ = ["CertificateWatch"]
+
+_DAYS = (30, 7, 1, 0)  # before its end at which a certificate is spoken of
+_DAY = 86400.0
+
+Stamp = tuple[int, int, int] | None  # inode, size, time of change; None: there is no such file
+
+
+class CertificateWatch:
+    """``contexts()`` gives those that are in use; ``reload()`` reads their files anew, and logs how it went."""
+
+    def __init__(self, contexts: Callable[[], list[TlsContext]], reload: Callable[[], object], every: float) -> None:
+        self._contexts = contexts
+        self._reload = reload
+        self._every = every
+        self._read = self._seen = self._stamps()
+        self._told: dict[bytes, int] = {}  # certificate -> days of the last word about it
+        self.due = time.monotonic() + every
+        self._tell_ends()
+
+    def look_if_due(self) -> None:
+        """Looks where it is time."""
+        if time.monotonic() >= self.due:
+            self.look()
+            self.due = time.monotonic() + self._every
+
+    def look(self) -> None:
+        """One look at files and dates."""
+        before, self._seen = self._seen, self._stamps()
+        if self._seen != self._read and self._seen == before:
+            self._read = self._seen
+            self._reload()
+        self._tell_ends()
+
+    def _stamps(self) -> dict[str, Stamp]:
+        paths = {path for context in self._contexts() for path in context.files}
+        return {path: _stamp(path) for path in sorted(paths)}
+
+    def _tell_ends(self) -> None:
+        """Once when 30 days are left, 7, 1, and none; of one that lives shortly not before a third of it is left."""
+        now = time.time()
+        for certificate in _certificates(self._contexts()):
+            ends = certificate.not_after
+            left = (ends.timestamp() - now) / _DAY
+            lifetime = (ends - certificate.not_before).total_seconds() / _DAY
+            reached = [days for days in _DAYS if left <= min(days, lifetime / 3)]
+            if not reached or reached[-1] >= self._told.get(certificate.der, _DAYS[0] + 1):
+                continue
+            self._told[certificate.der] = reached[-1]
+            name, when = name_of(certificate), f"{ends:%Y-%m-%d %H:%M} UTC"
+            if left <= 0:
+                _log.error("the certificate for %s has expired (%s): clients refuse it; renew it", name, when)
+            else:
+                _log.warning("the certificate for %s ends in %.1f days (%s); renew it", name, left, when)
+
+
+def name_of(certificate: Certificate) -> str:
+    """What a reader knows a server's certificate by: its first name, or else its subject."""
+    try:
+        return certificate.names[0][1]
+    except (ValueError, IndexError):  # they cannot be read; there are none
+        return certificate.subject
+
+
+def _certificates(contexts: Iterable[TlsContext]) -> Iterable[Certificate]:
+    return [certificate for context in contexts for certificate in context.certificates]
+
+
+def _stamp(path: str) -> Stamp:
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
