@@ -64,6 +64,7 @@ SCENARIOS: dict[str, Prepare] = {
     ),
     "load, names and clients": partial(Context, make=asking),
     "refusal": Refusal,
+    "refusal of a certificate": partial(Refusal, shows="stranger"),
     "development pair": DevPair,
     "development pair, looked at": DevPairServes,
     "dev_certificate": DevCertificate,

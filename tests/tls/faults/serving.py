@@ -116,7 +116,12 @@ class Serving(Scenario):
     def passes(self, shown: web.Certificate) -> bool:
         """The application's check. What it is told must be so, or there is an exception, and the client is refused."""
         self.checked = False
-        self.checked = ("DNS", "good.example") in shown.names and shown.serial > 0 and "clients" in shown.issuer
+        self.checked = (
+            ("DNS", "good.example") in shown.names
+            and shown.serial > 0
+            and "clients" in shown.issuer
+            and shown.not_before < shown.not_after
+        )
         return self.checked
 
     def close(self) -> None:

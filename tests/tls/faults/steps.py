@@ -17,6 +17,7 @@ import web
 from tests.tls.faults.agent import Agent
 from tests.tls.faults.client import MARKER
 from tests.tls.faults.scenario import LARGE, Scenario
+from tests.tls.faults.serving import asking
 from web import _core
 
 TRIES = 200  # of one step; more are never needed
@@ -133,11 +134,17 @@ def send_file(connection: web.Tls, file: int, at: int) -> int | None:
 
 
 class Refusal(Alone):
-    """A client that offers no protocol of ours is refused; the exception says why, as far as OpenSSL does."""
+    """A client that offers no protocol of ours, or a certificate that is no good, is refused; the exception says why,
+    as far as OpenSSL does."""
 
-    def __init__(self, agent: Agent, folder: Path) -> None:
+    def __init__(self, agent: Agent, folder: Path, shows: str = "") -> None:
         super().__init__(agent, folder)
-        self.trusting.set_alpn_protocols(["h2"])
+        self.why = "certificate" if shows else "ALPN"
+        if shows:
+            self.context = asking(folder)
+            self.trusting.load_cert_chain(folder / f"{shows}-EC.pem", folder / f"{shows}-EC.key")
+        else:
+            self.trusting.set_alpn_protocols(["h2"])
 
     def act(self) -> bool:
         ours, theirs = socket.socketpair()
@@ -149,7 +156,7 @@ class Refusal(Alone):
                     if self.until(other, connection.handshake):
                         self.problems.append("the handshake was done")
             except web.TlsError as error:
-                return "ALPN" in str(error) and bool(error.reason)
+                return self.why in str(error) and bool(error.reason)
             except OSError:
                 pass
             finally:
