@@ -126,14 +126,10 @@ PLANTS: dict[int, Plant] = {
     10: Plant(
         "a context that is half made is kept",
         CONTEXT,
-        "            SSL_CTX_free(ctx)\n",
-        """\
-            if planted == 10 and self.ctx == NULL:
-                self.ctx, ctx = ctx, NULL
-            SSL_CTX_free(ctx)
-""",
-        "load",
-        "PEM_read_bio_PrivateKey",
+        "            SSL_CTX_free(self.site.ctx)\n            memset(",
+        "            SSL_CTX_free(NULL if planted == 10 else self.site.ctx)\n            memset(",
+        "load, names and clients",
+        "X509_get_ext_d2i",
         "a context that was not loaded is kept",
     ),
     11: Plant(
