@@ -251,7 +251,7 @@ cdef class Tls(Connection):
         return transport_step(self, TRANSPORT_OPEN)
 
     cdef int keep_certificate(self) noexcept nogil:
-        """Copies out what the client has shown: 1, or WEB_FAILED; so it is where the site wants one and there is none."""
+        """Copies out what the client has shown: 1, or WEB_FAILED, as where the site wants one and there is none."""
         cdef const X509* shown = SSL_get0_peer_certificate(self.ssl)
         cdef unsigned char* to
         cdef int size
