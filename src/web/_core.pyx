@@ -26,8 +26,10 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_conditional conditions and ranges: 206, 304, 412, 416
     _core_connection  the transport machine; Connection and Plain
     _core_tls_context certificate, key and policy of a TLS server
+    _core_tls_tickets keys of session tickets
+    _core_tls_keylog  secrets of connections in a file, for debugging
     _core_tls_bio     how OpenSSL reaches the socket
-    _core_tls         Tls: handshake, read, write, shutdown; with these two the only caller of OpenSSL
+    _core_tls         Tls: handshake, read, write, shutdown; with these four the only caller of OpenSSL
     _core_exchange    the HTTP/1 protocol machine: a request from its first byte to the last of its answer
     _core_socket      WebSocket: the protocol machine of a connection after its 101
     _core_websocket_object  WebSocket, as applications hold it; its events
@@ -57,6 +59,7 @@ from cpython.ref cimport Py_REFCNT
 from cpython.unicode cimport PyUnicode_InternFromString
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport abort
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strlen
 from posix.types cimport off_t, time_t
@@ -71,6 +74,7 @@ cdef class Connection
 cdef class Dispatcher
 cdef class _FileParts
 cdef class Inflow
+cdef class KeyLog
 cdef class Listener
 cdef class Loop
 cdef class Pending
@@ -79,6 +83,7 @@ cdef class Pool
 cdef class Request
 cdef class Response
 cdef class Spool
+cdef class TicketKeys
 cdef class Tls(Connection)
 cdef class TlsContext
 cdef class WebSocket
@@ -114,6 +119,8 @@ include "_core_files.pxi"
 include "_core_conditional.pxi"
 include "_core_connection.pxi"
 include "_core_tls_context.pxi"
+include "_core_tls_tickets.pxi"
+include "_core_tls_keylog.pxi"
 include "_core_tls_bio.pxi"
 include "_core_tls.pxi"
 include "_core_exchange.pxi"

@@ -1,5 +1,5 @@
-# What of OpenSSL is used: declarations, nothing else. Callers: _core_tls, _core_tls_bio
-# and _core_tls_context, no other part.
+# What of OpenSSL is used: declarations, nothing else. Callers: _core_tls, _core_tls_bio, _core_tls_context,
+# _core_tls_tickets and _core_tls_keylog, no other part.
 #
 # OpenSSL 3.0 is the oldest that is supported, and 3.5 and 4.x compile from the same lines: structures are opaque, no
 # name is deprecated or removed in any of them (check: -DOPENSSL_NO_DEPRECATED), and no result is used whose constness
@@ -18,6 +18,12 @@ cdef extern from "openssl/types.h" nogil:
     ctypedef struct EVP_PKEY
     ctypedef struct EVP_MD
     ctypedef struct EVP_CIPHER
+    ctypedef struct EVP_CIPHER_CTX
+    ctypedef struct EVP_MAC
+    ctypedef struct EVP_MAC_CTX
+    ctypedef struct OSSL_LIB_CTX
+    ctypedef struct OSSL_PARAM:
+        pass
     ctypedef struct BIGNUM
     ctypedef struct ASN1_INTEGER
     ctypedef struct ASN1_TIME
@@ -43,6 +49,7 @@ cdef extern from "openssl/err.h" nogil:
     const char* ERR_reason_error_string(unsigned long code)     # static, may be NULL
 
 cdef extern from "openssl/rand.h" nogil:
+    int RAND_bytes(unsigned char* to, int count)
     int RAND_priv_bytes(unsigned char* to, int count)
 
 cdef extern from "openssl/bio.h" nogil:
@@ -101,6 +108,27 @@ cdef extern from "openssl/ec.h" nogil:
 cdef extern from "openssl/evp.h" nogil:
     void EVP_PKEY_free(EVP_PKEY* key)
     const EVP_MD* EVP_sha256()
+    EVP_CIPHER* EVP_CIPHER_fetch(OSSL_LIB_CTX* library, const char* name, const char* properties)
+    void EVP_CIPHER_free(EVP_CIPHER* cipher)
+    int EVP_EncryptInit_ex2(EVP_CIPHER_CTX* ctx, const EVP_CIPHER* cipher, const unsigned char* key,
+                            const unsigned char* iv, const OSSL_PARAM* params)
+    int EVP_DecryptInit_ex2(EVP_CIPHER_CTX* ctx, const EVP_CIPHER* cipher, const unsigned char* key,
+                            const unsigned char* iv, const OSSL_PARAM* params)
+    EVP_MAC* EVP_MAC_fetch(OSSL_LIB_CTX* library, const char* name, const char* properties)
+    void EVP_MAC_free(EVP_MAC* mac)
+    EVP_MAC_CTX* EVP_MAC_CTX_new(EVP_MAC* mac)
+    void EVP_MAC_CTX_free(EVP_MAC_CTX* ctx)
+    int EVP_MAC_CTX_set_params(EVP_MAC_CTX* ctx, const OSSL_PARAM* params)
+    int EVP_MAC_init(EVP_MAC_CTX* ctx, const unsigned char* key, size_t length, const OSSL_PARAM* params)
+    int EVP_MAC_update(EVP_MAC_CTX* ctx, const unsigned char* data, size_t length)
+    int EVP_MAC_final(EVP_MAC_CTX* ctx, unsigned char* out, size_t* length, size_t size)
+
+cdef extern from "openssl/core_names.h" nogil:
+    const char* OSSL_MAC_PARAM_DIGEST
+
+cdef extern from "openssl/params.h" nogil:
+    OSSL_PARAM OSSL_PARAM_construct_utf8_string(const char* name, char* text, size_t length)    # 0: strlen
+    OSSL_PARAM OSSL_PARAM_construct_end()
 
 cdef extern from "openssl/x509.h" nogil:
     const long X509_VERSION_3
@@ -189,6 +217,9 @@ cdef extern from "openssl/ssl.h" nogil:
     ctypedef int (*client_hello_callback)(SSL* ssl, int* alert, void* data) noexcept nogil
     ctypedef int (*alpn_callback)(SSL* ssl, const unsigned char** out, unsigned char* out_length,
                                   const unsigned char* offered, unsigned int offered_length, void* data) noexcept nogil
+    ctypedef int (*ticket_callback)(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
+                                    EVP_MAC_CTX* mac, int issues) noexcept nogil
+    ctypedef void (*keylog_callback)(const SSL* ssl, const char* line) noexcept nogil
     const SSL_METHOD* TLS_server_method()
     SSL_CTX* SSL_CTX_new(const SSL_METHOD* method)
     void SSL_CTX_free(SSL_CTX* ctx)
@@ -208,7 +239,9 @@ cdef extern from "openssl/ssl.h" nogil:
     long SSL_CTX_get_session_cache_mode(SSL_CTX* ctx)
     int SSL_CTX_set_session_id_context(SSL_CTX* ctx, const unsigned char* name, unsigned int length)
     int SSL_CTX_set_num_tickets(SSL_CTX* ctx, size_t count)
-    long SSL_CTX_set_tlsext_ticket_keys(SSL_CTX* ctx, void* keys, long count)   # copies them; 1, or 0 for a wrong count
+    int SSL_CTX_set_tlsext_ticket_key_evp_cb(SSL_CTX* ctx, ticket_callback callback)
+    long SSL_CTX_set_timeout(SSL_CTX* ctx, long seconds)                # the time-out before
+    void SSL_CTX_set_keylog_callback(SSL_CTX* ctx, keylog_callback callback)
     int SSL_CTX_set_max_early_data(SSL_CTX* ctx, uint32_t count)
     void SSL_CTX_set_read_ahead(SSL_CTX* ctx, int yes)
     void SSL_CTX_set_client_hello_cb(SSL_CTX* ctx, client_hello_callback callback, void* data)
@@ -235,6 +268,7 @@ cdef extern from "openssl/ssl.h" nogil:
     int SSL_shutdown(SSL* ssl)                                                          # 0: ours is sent; 1: both are
     int SSL_get_error(const SSL* ssl, int result)
     int SSL_client_hello_get0_ext(SSL* ssl, unsigned int type, const unsigned char** data, size_t* length)
+    int SSL_version(const SSL* ssl)                                                     # TLS1_3_VERSION ...
     const char* SSL_get_version(const SSL* ssl)                                         # static
     const SSL_CIPHER* SSL_get_current_cipher(const SSL* ssl)
     const char* SSL_CIPHER_get_name(const SSL_CIPHER* cipher)                           # static

@@ -4,8 +4,8 @@
 # changes it (connections share it, and each SSL holds a reference of its own). A load that fails leaves nothing behind:
 # no SSL_CTX, no key in memory, an empty error queue. When the files have changed, _renewed() makes another one.
 #
-# The keys of session tickets are made at the first load and go on to what is renewed, and into processes forked later:
-# a client's ticket is good wherever it connects next.
+# The keys of session tickets (_core_tls_tickets) are made at the first load and go on to what is renewed, and into
+# processes forked later: a client's ticket is good wherever it connects next.
 #
 # No part of the policy is left to a default or to a configuration file. A private copy of OpenSSL (linked statically)
 # loads no configuration at all. A shared libcrypto is the one that Python's ssl and hashlib use: there the operator's
@@ -35,7 +35,6 @@ cdef enum:
     MAX_PEM_FILE = 1 << 20      # bytes; a longer file is no certificate chain and no key
     MAX_PASSWORD = 1024         # bytes; OpenSSL's buffer (PEM_BUFSIZE)
     SERIAL_BITS = 159           # RFC 5280, 4.1.2.2: positive, at most 20 octets
-    TICKET_KEYS = 80            # bytes: a name of 16, a key for HMAC of 32, one for AES of 32 (OpenSSL 3.0 and newer)
 
 
 from os import fsdecode
@@ -71,7 +70,8 @@ cdef class TlsContext:
 
     cert_file: PEM; the server's own certificate first, then the intermediate ones; all of them are sent.
     key_file: PEM; PKCS#8 (encrypted too), or the older forms. password: for an encrypted key, str or bytes.
-    ktls: let the kernel encrypt where it can (Linux with the tls module).
+    ktls: let the kernel encrypt where it can (Linux with the tls module). tickets: TicketKeys; None: new ones.
+    keylog: for debugging, write secrets to the file that SSLKEYLOGFILE names, if it is set.
 
     Making one is cheap and touches no file; load() does, and raises CertificateError. Policy (RFC 9325): TLS 1.2 and
     1.3, suites with forward secrecy and AEAD only, X25519, P-256, P-384, security level 2, ALPN http/1.1; no
@@ -81,15 +81,19 @@ cdef class TlsContext:
     cdef readonly str cert_file
     cdef readonly str key_file
     cdef readonly bint ktls
+    cdef readonly TicketKeys tickets
+    cdef readonly bint keylog
     cdef bytes password
     cdef SSL_CTX* ctx           # NULL until load()
-    cdef unsigned char[80] ticket_keys  # TICKET_KEYS
-    cdef bint has_ticket_keys
+    cdef KeyLog key_log         # None: it is off, or SSLKEYLOGFILE is not set
 
-    def __cinit__(self, cert_file, key_file, *, password=None, bint ktls=False):
+    def __cinit__(self, cert_file, key_file, *, password=None, bint ktls=False, TicketKeys tickets=None,
+                  bint keylog=False):
         self.cert_file = fsdecode(cert_file)
         self.key_file = fsdecode(key_file)
         self.ktls = ktls
+        self.tickets = TicketKeys() if tickets is None else tickets
+        self.keylog = keylog
         if isinstance(password, str):
             password = password.encode()
         if password is not None and not isinstance(password, bytes):
@@ -99,7 +103,6 @@ cdef class TlsContext:
         self.password = password
 
     def __dealloc__(self):
-        OPENSSL_cleanse(self.ticket_keys, TICKET_KEYS)
         if self.ctx != NULL:
             SSL_CTX_free(self.ctx)
 
@@ -109,30 +112,49 @@ cdef class TlsContext:
         CertificateError: a file cannot be used. TlsError: the linked OpenSSL lacks something that the policy needs.
         """
         if self.ctx == NULL:
-            chain, key = self._read()
-            self.use(chain, key)
+            files = self._read()
+            try:
+                self._renew_tickets(files)
+                if self.keylog and self.key_log is None:
+                    self.key_log = open_key_log()
+                self.use(files)
+            finally:
+                cleanse_all(files)
 
     def _read(self):
-        """(certificates, key) as the files hold them now, in memory that can be overwritten."""
-        chain = read_pem_file(self.cert_file, "certificate")
+        """{path: content} of the files as they are now, in memory that can be overwritten."""
+        files = {}
         try:
-            return chain, read_pem_file(self.key_file, "key")
+            files[self.cert_file] = read_pem_file(self.cert_file, "certificate")
+            if self.key_file not in files:      # the same file may hold both
+                files[self.key_file] = read_pem_file(self.key_file, "key")
+            if self.tickets.file is not None:
+                files[self.tickets.file] = read_ticket_file(self.tickets.file)
         except BaseException:
-            cleanse(chain)      # the same file may hold both
+            cleanse_all(files)
             raise
+        return files
 
-    def _renewed(self, bytearray chain not None, bytearray key not None):
+    def _renewed(self, dict files not None):
         """A context that is ready, of what _read() gave, here or in another process: the paths, the pass phrase and the
-        ticket keys are this one's. CertificateError, TlsError: as load(). Both texts are overwritten."""
-        cdef TlsContext fresh = TlsContext(self.cert_file, self.key_file, password=self.password, ktls=self.ktls)
-        if self.has_ticket_keys:
-            memcpy(fresh.ticket_keys, self.ticket_keys, TICKET_KEYS)
-            fresh.has_ticket_keys = True
-        fresh.use(chain, key)
+        ticket keys are this one's. CertificateError, TlsError: as load(). Certificate and key are overwritten."""
+        cdef TlsContext fresh = TlsContext(self.cert_file, self.key_file, password=self.password, ktls=self.ktls,
+                                           tickets=self.tickets, keylog=self.keylog)
+        fresh.key_log = self.key_log
+        fresh.use(files)
         return fresh
 
-    cdef int use(self, bytearray chain, bytearray key_text) except -1:
-        """Makes the context of the texts, and overwrites them."""
+    def _renew_tickets(self, dict files not None):
+        """Makes ticket keys of the file of what _read() gave, where it changed; the text is overwritten. Once all that
+        is renewed together can be used."""
+        text = files.get(self.tickets.file)
+        self.tickets.use(text)
+        if text is not None:
+            cleanse(text)
+
+    cdef int use(self, dict files) except -1:
+        """Makes the context of the texts of certificate and key, and overwrites them."""
+        cdef bytearray chain = files[self.cert_file], key_text = files[self.key_file]
         cdef SSL_CTX* ctx = NULL
         cdef EVP_PKEY* key = NULL
         ERR_clear_error()
@@ -143,7 +165,9 @@ cdef class TlsContext:
             key = parse_key(key_text, self.key_file, self.password)
             use_chain(ctx, key, chain, self.cert_file, self.key_file)
             require(SSL_CTX_use_PrivateKey(ctx, key) == 1 and SSL_CTX_check_private_key(ctx) == 1, "key")
-            self.use_ticket_keys(ctx)
+            use_tickets(ctx, self.tickets)
+            if self.key_log is not None:
+                use_key_log(ctx)
             self.ctx, ctx = ctx, NULL
         finally:
             cleanse(key_text)
@@ -152,12 +176,6 @@ cdef class TlsContext:
             SSL_CTX_free(ctx)
             ERR_clear_error()
         return 1
-
-    cdef int use_ticket_keys(self, SSL_CTX* ctx) except -1:
-        if not self.has_ticket_keys:
-            require(RAND_priv_bytes(self.ticket_keys, TICKET_KEYS) == 1, "randomness")
-            self.has_ticket_keys = True
-        return require(SSL_CTX_set_tlsext_ticket_keys(ctx, self.ticket_keys, TICKET_KEYS) == 1, "ticket keys")
 
     def __repr__(self):
         return f"TlsContext({self.cert_file!r}, {self.key_file!r})"
@@ -240,6 +258,12 @@ cdef bytearray read_pem_file(str path, str what):
 
 cdef int cleanse(bytearray text) except -1:
     OPENSSL_cleanse(PyByteArray_AS_STRING(text), PyByteArray_GET_SIZE(text))
+    return 1
+
+
+cdef int cleanse_all(dict files) except -1:
+    for text in files.values():
+        cleanse(text)
     return 1
 
 

@@ -136,6 +136,11 @@ class Listeners:
         for place in self.places:
             place.unix_file = None
 
+    def forget_old_tickets(self) -> None:
+        """Where this process has no handshakes, which would do it."""
+        for context in self.contexts:
+            context.tickets._advance()
+
     # -- certificates -----------------------------------------------------------------------------------------------
 
     @property
@@ -144,15 +149,18 @@ class Listeners:
         return list({id(place.context): place.context for place in self.places if place.context is not None}.values())
 
     def read_certificates(self) -> list[bytearray]:
-        """The texts of all certificates and keys as the files hold them now, in the order of ``contexts``."""
-        return [text for context in self.contexts for text in context._read()]
+        """The content of all files of all contexts as it is now, in the order of ``contexts`` and of their files."""
+        return [text for context in self.contexts for text in context._read().values()]
 
     def renew(self, texts: list[bytearray]) -> list[tuple[TlsContext, TlsContext]]:
         """Makes new contexts of the texts, which are overwritten: all or, with an exception, none. (old, new) of
         each."""
         try:
-            parts = zip(self.contexts, texts[::2], texts[1::2], strict=True)
-            pairs = [(old, old._renewed(chain, key)) for old, chain, key in parts]
+            rest = iter(texts)
+            files = [{path: next(rest) for path in _files_of(context)} for context in self.contexts]
+            pairs = [(old, old._renewed(content)) for old, content in zip(self.contexts, files, strict=True)]
+            for (old, _), content in zip(pairs, files, strict=True):
+                old._renew_tickets(content)
         finally:
             for text in texts:
                 text[:] = bytes(len(text))  # where one failed, the others still hold keys
@@ -161,3 +169,9 @@ class Listeners:
             if place.context is not None:
                 place.context = fresh[id(place.context)]
         return pairs
+
+
+def _files_of(context: TlsContext) -> list[str]:
+    """The paths of what ``_read()`` gives, in its order."""
+    paths = (context.cert_file, context.key_file, context.tickets.file)
+    return list(dict.fromkeys(path for path in paths if path is not None))

@@ -321,9 +321,9 @@ def test_a_renewed_context_resumes_the_old_ones_sessions(files: Files, long_file
     shutil.copy(long_files.chain, chain)
     shutil.copy(long_files.key, key)
     texts = context._read()
-    fresh = context._renewed(*texts)
-    assert not any(texts[0])  # overwritten
-    assert not any(texts[1])
+    fresh = context._renewed(texts)
+    assert list(texts) == [str(chain), str(key)]
+    assert not any(map(any, texts.values()))  # overwritten
     connection, peer = connect(fresh, client, session=session)
     shake_hands(connection, peer)
     assert connection.resumed
@@ -336,7 +336,7 @@ def test_a_renewal_that_fails_says_why_and_leaves_the_old_one(files: Files) -> N
     context = files.context()
     chain, key = bytearray(files.chain.read_bytes()), bytearray(b"nonsense")
     with pytest.raises(CertificateError, match="no private key in"):
-        context._renewed(chain, key)
+        context._renewed({context.cert_file: chain, context.key_file: key})
     assert not any(chain)
     assert not any(key)
     connection, peer = connect(context, files.client())
