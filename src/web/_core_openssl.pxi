@@ -163,6 +163,7 @@ cdef extern from "openssl/x509v3.h" nogil:
 
 cdef extern from "openssl/ssl.h" nogil:
     ctypedef struct SSL_CIPHER
+    ctypedef struct SSL_SESSION
     const int TLS1_2_VERSION
     const int TLS1_3_VERSION
     const int TLSEXT_TYPE_server_name
@@ -219,6 +220,16 @@ cdef extern from "openssl/ssl.h" nogil:
                                   const unsigned char* offered, unsigned int offered_length, void* data) noexcept nogil
     ctypedef int (*ticket_callback)(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
                                     EVP_MAC_CTX* mac, int issues) noexcept nogil
+    ctypedef int SSL_TICKET_STATUS
+    ctypedef int SSL_TICKET_RETURN
+    const int SSL_TICKET_SUCCESS
+    const int SSL_TICKET_SUCCESS_RENEW
+    const int SSL_TICKET_RETURN_IGNORE_RENEW
+    const int SSL_TICKET_RETURN_USE
+    const int SSL_TICKET_RETURN_USE_RENEW
+    ctypedef int (*ticket_made_callback)(SSL* ssl, void* data) noexcept nogil
+    ctypedef SSL_TICKET_RETURN (*ticket_read_callback)(SSL* ssl, SSL_SESSION* session, const unsigned char* name,
+                                                       size_t length, SSL_TICKET_STATUS status, void* data) noexcept nogil
     ctypedef void (*keylog_callback)(const SSL* ssl, const char* line) noexcept nogil
     const SSL_METHOD* TLS_server_method()
     SSL_CTX* SSL_CTX_new(const SSL_METHOD* method)
@@ -240,6 +251,7 @@ cdef extern from "openssl/ssl.h" nogil:
     int SSL_CTX_set_session_id_context(SSL_CTX* ctx, const unsigned char* name, unsigned int length)
     int SSL_CTX_set_num_tickets(SSL_CTX* ctx, size_t count)
     int SSL_CTX_set_tlsext_ticket_key_evp_cb(SSL_CTX* ctx, ticket_callback callback)
+    int SSL_CTX_set_session_ticket_cb(SSL_CTX* ctx, ticket_made_callback made, ticket_read_callback read, void* data)
     long SSL_CTX_set_timeout(SSL_CTX* ctx, long seconds)                # the time-out before
     void SSL_CTX_set_keylog_callback(SSL_CTX* ctx, keylog_callback callback)
     int SSL_CTX_set_max_early_data(SSL_CTX* ctx, uint32_t count)
@@ -273,4 +285,7 @@ cdef extern from "openssl/ssl.h" nogil:
     const SSL_CIPHER* SSL_get_current_cipher(const SSL* ssl)
     const char* SSL_CIPHER_get_name(const SSL_CIPHER* cipher)                           # static
     void SSL_get0_alpn_selected(const SSL* ssl, const unsigned char** name, unsigned int* length)
+    SSL_SESSION* SSL_get_session(const SSL* ssl)                                        # not a reference
+    int SSL_SESSION_set1_ticket_appdata(SSL_SESSION* session, const void* data, size_t length)
+    int SSL_SESSION_get0_ticket_appdata(SSL_SESSION* session, void** data, size_t* length)
     int SSL_session_reused(const SSL* ssl)

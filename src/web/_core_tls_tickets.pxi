@@ -2,7 +2,8 @@
 #
 # Time is cut into periods of `lifetime` seconds, counted from TICKET_ANCHOR. The keys of a period issue tickets in it;
 # they accept from the period before (clocks of other machines) to the period after. With the sessions' time-out, which
-# is `lifetime` too, a ticket is good for exactly that long. Whoever knows the same secret (a file's content) has the same
+# is `lifetime` too, a ticket is good for exactly that long; and a session that is resumed again and again ends a week after
+# its full handshake, whose time each ticket carries. Whoever knows the same secret (a file's content) has the same
 # keys at the same time, without a word between them: workers, machines, what is started anew.
 #
 # A Ratchet is what is left of a secret: values from which the keys of coming periods follow, and none of the past
@@ -45,6 +46,7 @@ cdef enum:
     EPOCH = 1 << 12                 # periods
     LAST_PERIOD = (1 << 24) - 4     # 159 years of the shortest: what a clock says beyond that is not believed
     RATCHETS = 3                    # contents of the file that are remembered
+    MAX_SESSION = 604800            # seconds since the full handshake (RFC 8446, 4.6.1: limits on the total lifetime)
     MIN_LIFETIME = 300
     MAX_LIFETIME = 604800           # RFC 8446, 4.6.1: seven days
     MIN_TICKET_FILE = 32            # bytes
@@ -153,8 +155,11 @@ cdef class TicketKeys:
 
     # -- with the mutex held -----------------------------------------------------------------------------------------
 
+    cdef int64_t now(self) noexcept nogil:
+        return web_unix_seconds() + self.ahead
+
     cdef int64_t period(self) noexcept nogil:
-        cdef int64_t now = web_unix_seconds() + self.ahead
+        cdef int64_t now = self.now()
         if now < TICKET_ANCHOR + self.lifetime:
             return 1                            # a clock that was not set: there is no period before period 0
         return min((now - TICKET_ANCHOR) // self.lifetime, <int64_t>LAST_PERIOD)
@@ -190,6 +195,13 @@ cdef class TicketKeys:
         memcpy(&self.ratchets[0], fresh, sizeof(Ratchet))
 
     # -- for OpenSSL, in any thread ----------------------------------------------------------------------------------
+
+    cdef int64_t clock(self) noexcept nogil:
+        cdef int64_t now
+        pthread_mutex_lock(&self.mutex)
+        now = self.now()
+        pthread_mutex_unlock(&self.mutex)
+        return now
 
     cdef int issuing(self, TicketKey* to) noexcept nogil:
         """Copies out the key that issues. 1, -1 when there is none."""
@@ -317,12 +329,13 @@ cdef bint ratchet_advance(Ratchet* ratchet, EVP_MAC* hmac, int64_t period) noexc
     return done
 
 
-# -- OpenSSL's callback ------------------------------------------------------------------------------------------------
+# -- OpenSSL's callbacks -----------------------------------------------------------------------------------------------
 
 cdef int use_tickets(SSL_CTX* ctx, TicketKeys keys) except -1:
     """Lets a context issue and accept tickets by the keys of its connections' TlsContext."""
     SSL_CTX_set_timeout(ctx, keys.lifetime)     # also what clients are told
-    return require(SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket) == 1, "ticket keys")
+    return require(SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket) == 1
+                   and SSL_CTX_set_session_ticket_cb(ctx, on_ticket_made, on_ticket_read, NULL) == 1, "ticket keys")
 
 
 cdef int on_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,
@@ -361,6 +374,45 @@ cdef bint key_ticket(EVP_CIPHER* aes, const TicketKey* key, const unsigned char*
     if issues:
         return EVP_EncryptInit_ex2(cipher, aes, key.cipher, iv, NULL) == 1
     return EVP_DecryptInit_ex2(cipher, aes, key.cipher, iv, NULL) == 1
+
+
+cdef int64_t session_began(SSL_SESSION* session) noexcept nogil:
+    """When the full handshake was (seconds, Unix time), as the session's ticket says; -1: it does not say."""
+    cdef void* data[1]
+    cdef size_t[1] length
+    cdef int64_t[1] began
+    data[0] = NULL
+    length[0] = 0
+    if SSL_SESSION_get0_ticket_appdata(session, data, length) != 1 or length[0] != sizeof(began):
+        return -1
+    memcpy(began, data[0], sizeof(began))
+    return began[0]
+
+
+cdef int on_ticket_made(SSL* ssl, void* data) noexcept nogil:
+    """SSL_CTX_set_session_ticket_cb(3): a ticket is about to be made. A session that was resumed keeps its time."""
+    cdef void* owner = SSL_get_app_data(ssl)
+    cdef SSL_SESSION* session = SSL_get_session(ssl)
+    cdef int64_t[1] now
+    if owner == NULL or session == NULL:
+        return 0
+    if session_began(session) >= 0:
+        return 1
+    now[0] = max((<Tls>owner).context.tickets.clock(), <int64_t>0)
+    return SSL_SESSION_set1_ticket_appdata(session, now, sizeof(now))
+
+
+cdef SSL_TICKET_RETURN on_ticket_read(SSL* ssl, SSL_SESSION* session, const unsigned char* name, size_t length,
+                                      SSL_TICKET_STATUS status, void* data) noexcept nogil:
+    """SSL_CTX_set_session_ticket_cb(3): whether a session is used; where it is not, the handshake is a full one."""
+    cdef void* owner = SSL_get_app_data(ssl)
+    cdef int64_t began
+    if owner == NULL or (status != SSL_TICKET_SUCCESS and status != SSL_TICKET_SUCCESS_RENEW):
+        return SSL_TICKET_RETURN_IGNORE_RENEW
+    began = session_began(session)
+    if began < 0 or (<Tls>owner).context.tickets.clock() - began > MAX_SESSION:
+        return SSL_TICKET_RETURN_IGNORE_RENEW
+    return SSL_TICKET_RETURN_USE_RENEW if status == SSL_TICKET_SUCCESS_RENEW else SSL_TICKET_RETURN_USE
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------

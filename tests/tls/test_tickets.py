@@ -28,7 +28,7 @@ from web import CertificateError, TicketKeys, TlsContext
 
 ANCHOR = 1767225600  # 2026-01-01T00:00:00Z
 EPOCH = 4096
-WEEK = 604800
+DAY, WEEK = 86400, 604800
 NOW = 1000  # the period in which most tests begin
 
 both_versions = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -132,8 +132,8 @@ def issued_in(model: Model, context: TlsContext, client: ssl.SSLContext, session
 @both_versions
 def test_tickets_are_made_by_the_period_s_keys(files: Files, tmp_path: Path, version: ssl.TLSVersion) -> None:
     """AES-256-CBC and HMAC-SHA256 over name, IV and ciphertext (RFC 5077, 4), under the model's keys."""
-    model = Model(b"s" * 64, WEEK)
-    context = context_with(files, TicketKeys(secret_file(tmp_path / "keys"), lifetime=WEEK))
+    model = Model(b"s" * 64, DAY)
+    context = context_with(files, TicketKeys(secret_file(tmp_path / "keys"), lifetime=DAY))
     client = files.client(version)
     seen = set()
     for _ in range(3):
@@ -155,8 +155,8 @@ def test_tickets_are_made_by_the_period_s_keys(files: Files, tmp_path: Path, ver
 def test_a_ticket_is_accepted_and_renewed_in_the_next_period(
     files: Files, tmp_path: Path, version: ssl.TLSVersion
 ) -> None:
-    model = Model(b"s" * 64, WEEK)
-    keys = TicketKeys(secret_file(tmp_path / "keys"), lifetime=WEEK)
+    model = Model(b"s" * 64, DAY)
+    keys = TicketKeys(secret_file(tmp_path / "keys"), lifetime=DAY)
     context, client = context_with(files, keys), files.client(version)
     _, first = visit(context, client)
     resumed, same = visit(context, client, first)
@@ -180,7 +180,7 @@ def test_a_ticket_is_accepted_and_renewed_in_the_next_period(
 def ticket_of(context: TlsContext, client: ssl.SSLContext, session: ssl.SSLSession) -> bytes:
     """The first bytes of a ticket by the keys of NOW."""
     hello = offer(context, client, session)
-    start = hello.index(Model(b"s" * 64, WEEK).key(NOW).name)
+    start = hello.index(Model(b"s" * 64, DAY).key(NOW).name)
     return hello[start : start + 100]
 
 
@@ -194,19 +194,19 @@ def test_machines_with_the_same_file_accept_each_other_s_tickets(
     secret_file(same, b"1" * 64)
     secret_file(other, b"1" * 65)
     client = files.client(version)
-    _, session = visit(context_with(files, TicketKeys(one, lifetime=WEEK)), client)
+    _, session = visit(context_with(files, TicketKeys(one, lifetime=DAY)), client)
     for period, expected in ((NOW, True), (NOW + 1, True), (NOW - 1, True), (NOW + 2, False), (NOW - 2, False)):
-        assert visit(context_with(files, TicketKeys(same, lifetime=WEEK), period), client, session)[0] is expected
-    assert not visit(context_with(files, TicketKeys(other, lifetime=WEEK)), client, session)[0]
-    shorter = TicketKeys(same, lifetime=WEEK // 2)
+        assert visit(context_with(files, TicketKeys(same, lifetime=DAY), period), client, session)[0] is expected
+    assert not visit(context_with(files, TicketKeys(other, lifetime=DAY)), client, session)[0]
+    shorter = TicketKeys(same, lifetime=DAY // 2)
     for period in (NOW, 2 * NOW, 2 * NOW + 1):  # the same period, or the same time
         assert not visit(context_with(files, shorter, period), client, session)[0]
-    assert not visit(context_with(files, TicketKeys(lifetime=WEEK)), client, session)[0]
+    assert not visit(context_with(files, TicketKeys(lifetime=DAY)), client, session)[0]
 
 
 @both_versions
 def test_contexts_may_share_their_keys(files: Files, long_files: Files, version: ssl.TLSVersion) -> None:
-    keys = TicketKeys(lifetime=WEEK)
+    keys = TicketKeys(lifetime=DAY)
     first, second = context_with(files, keys), context_with(long_files, keys)
     assert first.tickets is second.tickets is keys
     client = files.client(version)
@@ -236,8 +236,8 @@ def test_every_way_to_a_period_leads_to_the_same_keys(tmp_path: Path, files: Fil
 
 def test_a_clock_that_goes_back_changes_nothing(files: Files, tmp_path: Path) -> None:
     """The newest period that was reached goes on: what was forgotten cannot be made again."""
-    model = Model(b"s" * 64, WEEK)
-    keys = TicketKeys(secret_file(tmp_path / "keys"), lifetime=WEEK)
+    model = Model(b"s" * 64, DAY)
+    keys = TicketKeys(secret_file(tmp_path / "keys"), lifetime=DAY)
     context, client = context_with(files, keys), files.client()
     _, session = visit(context, client)
     for period in (NOW - 1, NOW - 500, -5, -(10**6)):
@@ -270,6 +270,23 @@ def test_what_clients_are_told(files: Files, version: ssl.TLSVersion) -> None:
         assert session.ticket_lifetime_hint == lifetime
 
 
+@both_versions
+def test_a_session_ends_a_week_after_its_full_handshake(files: Files, version: ssl.TLSVersion) -> None:
+    """However often it was resumed, and its ticket renewed."""
+    keys = TicketKeys(lifetime=DAY)
+    context, client = context_with(files, keys), files.client(version)
+    _, session = visit(context, client)
+    for days in (0.5, 1, 2, 3, 4, 5, 6, 6.9):
+        at(keys, NOW + days)
+        resumed, session = visit(context, client, session)
+        assert resumed
+    at(keys, NOW + 7.1)
+    resumed, session = visit(context, client, session)
+    assert not resumed
+    at(keys, NOW + 8)
+    assert visit(context, client, session)[0]
+
+
 # -- tickets that are none ---------------------------------------------------------------------------------------------
 
 
@@ -294,8 +311,8 @@ def is_full_handshake(flight: bytes) -> bool:
 @both_versions
 def test_a_changed_ticket_is_no_ticket(files: Files, tmp_path: Path, version: ssl.TLSVersion) -> None:
     """Each byte of it: the server answers with the first flight of a full handshake, never with an alert."""
-    key = Model(b"s" * 64, WEEK).key(NOW)
-    context = context_with(files, TicketKeys(secret_file(tmp_path / "keys"), lifetime=WEEK))
+    key = Model(b"s" * 64, DAY).key(NOW)
+    context = context_with(files, TicketKeys(secret_file(tmp_path / "keys"), lifetime=DAY))
     client = files.client(version)
     _, session = visit(context, client)
 
@@ -363,8 +380,8 @@ def changed(pem: Path, name: bytes, place: int) -> Path:
 @pytest.mark.parametrize("version", ["tls1_2", "tls1_3"])
 def test_s_client(files: Files, tmp_path: Path, tool: str, version: str) -> None:
     """Another client than Python's: resumption, no early data, and tickets that were changed, to the end."""
-    name = Model(b"s" * 64, WEEK).key(NOW).name
-    context = context_with(files, TicketKeys(secret_file(tmp_path / "keys"), lifetime=WEEK))
+    name = Model(b"s" * 64, DAY).key(NOW).name
+    context = context_with(files, TicketKeys(secret_file(tmp_path / "keys"), lifetime=DAY))
     server = web.defserver("127.0.0.1", 0, web.GET("/", lambda req: "hello"))
     server = web.Server(server.app, "127.0.0.1", 0, tls=context)
     with server.running():
@@ -372,7 +389,7 @@ def test_s_client(files: Files, tmp_path: Path, tool: str, version: str) -> None
         session = tmp_path / "session"
         said = visitor.visit("-sess_out", str(session))
         assert "\nNew, TLSv1." in said
-        assert f"TLS session ticket lifetime hint: {WEEK} (seconds)" in said
+        assert f"TLS session ticket lifetime hint: {DAY} (seconds)" in said
         early = re.findall(r"Max Early Data: (\d+)", said)
         assert set(early) <= {"0"}
         assert early or version == "tls1_2"
@@ -450,8 +467,8 @@ def test_a_changed_file_issues_and_the_old_one_still_accepts(
     files: Files, tmp_path: Path, version: ssl.TLSVersion
 ) -> None:
     path = secret_file(tmp_path / "keys", b"a" * 64)
-    old, new = Model(b"a" * 64, WEEK), Model(b"b" * 64, WEEK)
-    keys = TicketKeys(path, lifetime=WEEK)
+    old, new = Model(b"a" * 64, DAY), Model(b"b" * 64, DAY)
+    keys = TicketKeys(path, lifetime=DAY)
     context, client = context_with(files, keys), files.client(version)
     _, session = visit(context, client)
     assert reread(context).tickets is keys
@@ -465,7 +482,7 @@ def test_a_changed_file_issues_and_the_old_one_still_accepts(
         assert issued_in(old, one, client, renewed) == set()
     at(keys, NOW + 1)
     assert visit(fresh, client, session)[0]
-    behind = context_with(files, TicketKeys(secret_file(tmp_path / "behind", b"a" * 64), lifetime=WEEK), NOW + 1)
+    behind = context_with(files, TicketKeys(secret_file(tmp_path / "behind", b"a" * 64), lifetime=DAY), NOW + 1)
     _, late = visit(behind, client)  # of a machine that did not read the new file yet
     assert visit(fresh, client, late)[0]
     at(keys, NOW + 2)
@@ -480,7 +497,7 @@ def test_a_changed_file_issues_and_the_old_one_still_accepts(
 def test_old_contents_are_remembered_and_make_room(files: Files, tmp_path: Path) -> None:
     path = tmp_path / "keys"
     secret_file(path, b"0" * 64)
-    keys = TicketKeys(path, lifetime=WEEK)
+    keys = TicketKeys(path, lifetime=DAY)
     context, client = context_with(files, keys), files.client()
     sessions = [visit(context, client)[1]]
     for number in range(1, 4):
@@ -491,10 +508,10 @@ def test_old_contents_are_remembered_and_make_room(files: Files, tmp_path: Path)
     path.write_bytes(b"1" * 64)  # back to one that is remembered
     reread(context)
     _, again = visit(context, client)
-    assert issued_in(Model(b"1" * 64, WEEK), context, client, again) == {NOW}
+    assert issued_in(Model(b"1" * 64, DAY), context, client, again) == {NOW}
     at(keys, NOW + 3)  # it is not an old one any more
     _, later = visit(context, client)
-    assert issued_in(Model(b"1" * 64, WEEK), context, client, later) == {NOW + 3}
+    assert issued_in(Model(b"1" * 64, DAY), context, client, later) == {NOW + 3}
     assert [visit(context, client, session)[0] for session in [*sessions, again, later]] == [False] * 5 + [True]
 
 
@@ -509,7 +526,7 @@ def test_random_keys_stay_when_certificates_are_read_again(files: Files) -> None
 
 def test_a_file_that_cannot_be_used_changes_nothing(files: Files, tmp_path: Path) -> None:
     path = secret_file(tmp_path / "keys")
-    keys = TicketKeys(path, lifetime=WEEK)
+    keys = TicketKeys(path, lifetime=DAY)
     context, client = context_with(files, keys), files.client()
     _, session = visit(context, client)
     path.write_bytes(b"short")
@@ -562,14 +579,14 @@ def test_every_byte_of_the_file_counts(files: Files, tmp_path: Path) -> None:
     content = bytearray(range(200)) * 3
     client = files.client()
     path = secret_file(tmp_path / "keys", content)
-    _, session = visit(context_with(files, TicketKeys(path, lifetime=WEEK)), client)
+    _, session = visit(context_with(files, TicketKeys(path, lifetime=DAY)), client)
     for place in (0, 100, 599):
         other = bytearray(content)
         other[place] ^= 1
         path.write_bytes(other)
-        assert not visit(context_with(files, TicketKeys(path, lifetime=WEEK)), client, session)[0]
+        assert not visit(context_with(files, TicketKeys(path, lifetime=DAY)), client, session)[0]
     path.write_bytes(content)
-    assert visit(context_with(files, TicketKeys(path, lifetime=WEEK)), client, session)[0]
+    assert visit(context_with(files, TicketKeys(path, lifetime=DAY)), client, session)[0]
 
 
 # -- the value ---------------------------------------------------------------------------------------------------------
@@ -609,8 +626,8 @@ def test_keys_are_not_copied(files: Files) -> None:
 def test_only_the_present_is_remembered(files: Files, tmp_path: Path) -> None:
     """Neither the file's content nor the secret, nor anything from which keys of the past follow."""
     content = bytes(range(100, 164))
-    model = Model(content, WEEK)
-    keys = TicketKeys(secret_file(tmp_path / "keys", content), lifetime=WEEK)
+    model = Model(content, DAY)
+    keys = TicketKeys(secret_file(tmp_path / "keys", content), lifetime=DAY)
     context, client = context_with(files, keys), files.client()
     for period in (NOW, NOW + 1, NOW + 2, EPOCH - 1, EPOCH + 3):
         at(keys, period)
