@@ -128,6 +128,9 @@ class TlsContext:
     def _renew_tickets(self, files: dict[str, bytearray]) -> None: ...
 
 @final
+class KeyLog: ...
+
+@final
 class TicketKeys:
     def __new__(cls, file: str | os.PathLike[str] | None = None, *, lifetime: int = 43200) -> Self: ...
     @property

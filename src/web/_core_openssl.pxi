@@ -228,8 +228,9 @@ cdef extern from "openssl/ssl.h" nogil:
     const int SSL_TICKET_RETURN_USE
     const int SSL_TICKET_RETURN_USE_RENEW
     ctypedef int (*ticket_made_callback)(SSL* ssl, void* data) noexcept nogil
-    ctypedef SSL_TICKET_RETURN (*ticket_read_callback)(SSL* ssl, SSL_SESSION* session, const unsigned char* name,
-                                                       size_t length, SSL_TICKET_STATUS status, void* data) noexcept nogil
+    ctypedef SSL_TICKET_RETURN (*ticket_read_callback)(
+        SSL* ssl, SSL_SESSION* session, const unsigned char* name, size_t length, SSL_TICKET_STATUS status,
+        void* data) noexcept nogil
     ctypedef void (*keylog_callback)(const SSL* ssl, const char* line) noexcept nogil
     const SSL_METHOD* TLS_server_method()
     SSL_CTX* SSL_CTX_new(const SSL_METHOD* method)

@@ -44,8 +44,8 @@ cdef KeyLog open_key_log():
     except (OSError, ValueError):
         error = exc_info()[1]
         why = getattr(error, "strerror", None) or error
-        raise CertificateError(f"the key log {path!r} (SSLKEYLOGFILE) cannot be opened: {why}; it must be a file of this "
-                               "user's, not a link") from None
+        raise CertificateError(f"the key log {path!r} (SSLKEYLOGFILE) cannot be opened: {why}; it must be a file of "
+                               "this user's, not a link") from None
     log = KeyLog()
     log.fd = fd
     mode = fstat(fd).st_mode

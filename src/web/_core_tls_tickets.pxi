@@ -2,9 +2,9 @@
 #
 # Time is cut into periods of `lifetime` seconds, counted from TICKET_ANCHOR. The keys of a period issue tickets in it;
 # they accept from the period before (clocks of other machines) to the period after. With the sessions' time-out, which
-# is `lifetime` too, a ticket is good for exactly that long; and a session that is resumed again and again ends a week after
-# its full handshake, whose time each ticket carries. Whoever knows the same secret (a file's content) has the same
-# keys at the same time, without a word between them: workers, machines, what is started anew.
+# is `lifetime` too, a ticket is good for exactly that long; and a session that is resumed again and again ends a week
+# after its full handshake, whose time each ticket carries. Whoever knows the same secret (a file's content) has the
+# same keys at the same time, without a word between them: workers, machines, what is started anew.
 #
 # A Ratchet is what is left of a secret: values from which the keys of coming periods follow, and none of the past
 # (HMAC-SHA256 has no way back). It has two levels, so that a clock that jumps costs thousands of steps, not millions:
@@ -15,8 +15,8 @@
 #                  |            |                   |
 #                 keys         keys                keys
 #
-# States: NEW (count 0: no keys, accepts and issues nothing), then STARTED for ever. The first ratchet issues; others are
-# of contents that the file had before, and accept until `until`.
+# States: NEW (count 0: no keys, accepts and issues nothing), then STARTED for ever. The first ratchet issues; others
+# are of contents that the file had before, and accept until `until`.
 #
 # Invariants:
 # - mutex guards ratchets, count and ahead; it is held to advance and to copy a key out, never while OpenSSL encrypts;
@@ -25,8 +25,8 @@
 # - a ratchet is advanced whole or not at all: a step that fails (no memory) leaves it as it was;
 # - copies of keys and secrets on the stack are overwritten; the content of the file is its reader's to overwrite.
 #
-# Ownership: a TlsContext holds its TicketKeys, and so do those that renew it: connections of either accept the tickets of
-# both. OpenSSL's callback finds it through its connection, which holds its TlsContext.
+# Ownership: a TlsContext holds its TicketKeys, and so do those that renew it: connections of either accept the tickets
+# of both. OpenSSL's callback finds it through its connection, which holds its TlsContext.
 
 from os import fspath, fstat
 from stat import S_IMODE
@@ -108,7 +108,7 @@ cdef class TicketKeys:
         return f"TicketKeys({'' if self.file is None else repr(self.file) + ', '}lifetime={self.lifetime})"
 
     def _advance(self):
-        """Forgets the keys whose time is over, without waiting for a handshake that does it. False: no memory, later."""
+        """Forgets the keys whose time is over, where no handshake does it. False: no memory; again next time."""
         cdef int done
         with nogil:
             pthread_mutex_lock(&self.mutex)
@@ -340,8 +340,8 @@ cdef int use_tickets(SSL_CTX* ctx, TicketKeys keys) except -1:
 
 cdef int on_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,
                    int issues) noexcept nogil:
-    """SSL_CTX_set_tlsext_ticket_key_evp_cb(3). 1: the ticket is good; 2: it is, and the client gets a new one; 0: no key
-    has that name, and the handshake is a full one; -1: it fails."""
+    """SSL_CTX_set_tlsext_ticket_key_evp_cb(3). 1: the ticket is good; 2: it is, and the client gets a new one; 0: no
+    key has that name, and the handshake is a full one; -1: it fails."""
     cdef void* owner = SSL_get_app_data(ssl)
     cdef TicketKey key
     cdef int result
@@ -433,11 +433,11 @@ cdef bytearray read_ticket_file(str path):
         raise CertificateError(f"the ticket key file {path!r} cannot be read: {why}") from None
     if mode & 0o077:
         cleanse(text)
-        raise CertificateError(f"the ticket key file {path!r} can be used by others (mode {mode:04o}), who could decrypt "
-                               "sessions: chmod 600, and make a new one if it may have been read")
+        raise CertificateError(f"the ticket key file {path!r} can be used by others (mode {mode:04o}), who could "
+                               "decrypt sessions: chmod 600, and make a new one if it may have been read")
     if not MIN_TICKET_FILE <= length <= MAX_TICKET_FILE:
         cleanse(text)
-        raise CertificateError(f"the ticket key file {path!r} must hold {MIN_TICKET_FILE} random bytes or more, at most "
-                               "1 MiB: openssl rand -out FILE 64")
+        raise CertificateError(f"the ticket key file {path!r} must hold {MIN_TICKET_FILE} random bytes or more, "
+                               "at most 1 MiB: openssl rand -out FILE 64")
     del text[length:]
     return text

@@ -190,14 +190,15 @@ def test_nothing_uses_it_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(_core, name, None)
     route = GET("/", lambda req: "hello")
     for cert, key in (("cert.pem", "key.pem"), ("dev-cert.pem", "key.pem"), ("", "")):
-        for serve in (defserver_tls("127.0.0.1", 0, cert, key, route).check, defserver_tls("", 0, cert, key, route).open):
+        server = defserver_tls("127.0.0.1", 0, cert, key, route)
+        for serve in (server.check, server.open):
             with pytest.raises(CertificateError, match="cannot be read: No such file"):
                 serve()
         with pytest.raises(CertificateError, match="cannot be read: No such file"):
             App(route).serve_tls("127.0.0.1", 0, cert, key)
     for missing in ((), (None, None)):
         with pytest.raises(TypeError):
-            defserver_tls("127.0.0.1", 0, *missing)  # type: ignore[call-arg, arg-type]
+            defserver_tls("127.0.0.1", 0, *missing)
     assert sorted(path.read_bytes() for path in tmp_path.rglob("*.pem")) == before
 
 

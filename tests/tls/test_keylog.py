@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-import stat
 import ssl
+import stat
 import subprocess
 import sys
 import threading

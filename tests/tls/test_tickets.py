@@ -83,7 +83,7 @@ def memory(keys: TicketKeys) -> bytes:
 # -- steps of the tests ------------------------------------------------------------------------------------------------
 
 
-def secret_file(path: Path, content: bytes = b"s" * 64) -> Path:
+def secret_file(path: Path, content: bytes | bytearray = b"s" * 64) -> Path:
     path.touch(0o600)
     path.write_bytes(content)
     return path
