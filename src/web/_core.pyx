@@ -31,6 +31,8 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_tls_files   certificates, keys, authorities and revocation lists: read and given to OpenSSL
     _core_tls_sites   what a server shows and asks by host name; clients' certificates
     _core_tls_context TlsContext: all of that, loaded
+    _core_tls_tickets keys of session tickets
+    _core_tls_keylog  secrets of connections in a file, for debugging
     _core_tls_bio     how OpenSSL reaches the socket
     _core_tls_hello   what a ClientHello asks for: name and protocol
     _core_tls         Tls: handshake, read, write, shutdown; with the parts since Certificate the only caller of OpenSSL
@@ -63,6 +65,7 @@ from cpython.ref cimport Py_REFCNT
 from cpython.unicode cimport PyUnicode_InternFromString
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport abort
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strcmp, strlen
 from posix.types cimport off_t, time_t
@@ -77,6 +80,7 @@ cdef class Connection
 cdef class Dispatcher
 cdef class _FileParts
 cdef class Inflow
+cdef class KeyLog
 cdef class Listener
 cdef class Loop
 cdef class Pending
@@ -85,6 +89,7 @@ cdef class Pool
 cdef class Request
 cdef class Response
 cdef class Spool
+cdef class TicketKeys
 cdef class Tls(Connection)
 cdef class TlsContext
 cdef class WebSocket
@@ -125,6 +130,8 @@ include "_core_tls_policy.pxi"
 include "_core_tls_files.pxi"
 include "_core_tls_sites.pxi"
 include "_core_tls_context.pxi"
+include "_core_tls_tickets.pxi"
+include "_core_tls_keylog.pxi"
 include "_core_tls_bio.pxi"
 include "_core_tls_hello.pxi"
 include "_core_tls.pxi"

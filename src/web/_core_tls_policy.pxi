@@ -63,7 +63,6 @@ cdef int set_policy(SSL_CTX* ctx, bint modern, bint ktls) except -1:
     require(SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name) == 1, "server name")
     SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL)
     SSL_CTX_set_cert_verify_callback(ctx, on_client_certificate, NULL)
-    require(SSL_CTX_set_session_ticket_cb(ctx, NULL, on_ticket, NULL) == 1, "ticket check")
     return 1
 
 

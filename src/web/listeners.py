@@ -144,6 +144,11 @@ class Listeners:
         for place in self.places:
             place.unix_file = None
 
+    def forget_old_tickets(self) -> None:
+        """Where this process has no handshakes, which would do it."""
+        for context in self.contexts:
+            context.tickets._advance()
+
     # -- certificates -----------------------------------------------------------------------------------------------
 
     @property
@@ -169,6 +174,8 @@ class Listeners:
         each."""
         try:
             pairs = [(old, old._renewed(files)) for old in self.contexts]
+            for old, _ in pairs:  # all of it can be used: now tickets may change
+                old._renew_tickets(files)
         finally:
             cleanse(files.values())
         fresh = {id(old): new for old, new in pairs}
