@@ -28,7 +28,7 @@ from functools import partial
 from types import FrameType
 from typing import Literal, cast
 
-from web._core import Connection, Loop, Stats, TlsContext, TlsError
+from web._core import Connection, Loop, Networks, Stats, TlsContext, TlsError
 from web.app import App, OnFailure
 from web.channel import RELOAD, STOP
 from web.errors import WebError
@@ -37,6 +37,7 @@ from web.listeners import Listeners
 from web.metrics import Counters
 from web.privileges import identity
 from web.processes import Master, rows_for
+from web.proxies import Proxies
 from web.rooms import as_message
 from web.running import check_event_loop, needs_asyncio, run_alone, run_in_asyncio, run_inside
 from web.signals import hear_signals
@@ -70,6 +71,8 @@ class Server:
     wins over that form in the App. 0: in this process alone.
     ``slow_handler``: seconds for which a handler may hold the event loop before the log names it, once; 0: any time.
     ``user``, ``group``: names or numbers; whom the process, or each worker, becomes once ports are bound and keys read.
+    ``proxies``: a Proxies: who may speak for clients, by header fields or by the PROXY protocol. ``proxy_protocol``:
+    each connection to this address has to come from one of them, and to begin with a PROXY header (version 1 or 2).
     """
 
     def __init__(
@@ -89,11 +92,15 @@ class Server:
         user: str | int | None = None,
         group: str | int | None = None,
         slow_handler: float = 0.25,
+        proxies: Proxies | None = None,
+        proxy_protocol: bool = False,
     ) -> None:
         if not isinstance(app, App):
             raise TypeError(f"Server(app, ...): an App is needed, not {type(app).__name__}; defserver() takes forms")
         if limits is not None and not isinstance(limits, Limits):
             raise TypeError(f"limits: a Limits(...) is needed, not {type(limits).__name__}")
+        if proxies is not None and not isinstance(proxies, Proxies):
+            raise TypeError(f"proxies: a Proxies(...) is needed, not {type(proxies).__name__}")
         for name, option in (("dev", dev), ("dual_stack", dual_stack), ("server_header", server_header)):
             if not isinstance(option, bool):
                 raise TypeError(f"{name}: True or False is needed, not {type(option).__name__}")
@@ -109,6 +116,7 @@ class Server:
         self._event_loop = loop
         self._server_header = server_header
         self._slow_handler = slow_handler
+        self._proxies = proxies
         self._workers_option = workers if workers is None or isinstance(workers, Workers) else Workers(workers)
         self._user = user
         self._group = group
@@ -125,19 +133,64 @@ class Server:
         self._stop_until = 0.0  # time.monotonic() at which the grace of stop() is over
         self._failure: BaseException | None = None  # what ended the thread
         self._on_failure: OnFailure | None = None  # web.testing's: is told what becomes a 500
-        self.listen(host, port, tls, dual_stack=dual_stack)
+        self.listen(host, port, tls, dual_stack=dual_stack, proxy_protocol=proxy_protocol)
         if _made_in_main():
             _never_run[self] = None
 
     # -- before it runs ---------------------------------------------------------------------------------------------
 
-    def listen(self, host: str, port: int = 0, tls: TlsContext | None = None, *, dual_stack: bool = False) -> None:
-        """Adds an address to listen on; plain, or TLS with a context. Before the server is opened."""
+    def listen(
+        self,
+        host: str,
+        port: int = 0,
+        tls: TlsContext | None = None,
+        *,
+        dual_stack: bool = False,
+        proxy_protocol: bool = False,
+    ) -> None:
+        """Adds an address to listen on; plain, or TLS with a context; ``proxy_protocol`` as for a Server. Before the
+        server is opened."""
         if tls is not None and not isinstance(tls, TlsContext):
             raise TypeError(f"tls: a TlsContext(cert_file, key_file) is needed, not {type(tls).__name__}")
         if self._loop is not None or self._listeners.is_open:
             raise RuntimeError("listen(): the server is open already; add addresses before it runs")
-        self._listeners.add(Address(host, port, dual_stack), tls)
+        address = Address(host, port, dual_stack)
+        self._listeners.add(address, tls, self._proxies_of(address, proxy_protocol))
+
+    def _proxies_of(self, address: Address, proxy_protocol: bool) -> Networks | None:
+        """Who may connect by the PROXY protocol."""
+        if not isinstance(proxy_protocol, bool):
+            raise TypeError(f"proxy_protocol: True or False is needed, not {type(proxy_protocol).__name__}")
+        if not proxy_protocol:
+            return None
+        if self._proxies is None:
+            raise ValueError(
+                "proxy_protocol=True: whose PROXY headers are believed? Give Server(proxies=web.Proxies(...)) too"
+            )
+        if not self._proxies.can_reach(address):
+            raise ValueError(
+                f"proxy_protocol=True on {address.host!r}: none of {self._proxies!r} could connect; name their "
+                'networks, or "unix"'
+            )
+        return self._proxies.networks
+
+    def _check_proxies(self) -> None:
+        """ValueError: proxies that would change nothing."""
+        if (proxies := self._proxies) is None:
+            return
+        if not proxies.reads_fields:
+            if all(place.proxies is None for place in self._listeners.places):
+                raise ValueError(
+                    f"{proxies!r} says nothing: give it fields='x-forwarded' or 'forwarded', or the Server "
+                    "proxy_protocol=True"
+                )
+            return
+        addresses = [place.address for place in self._listeners.places]
+        if not any(proxies.can_reach(address) for address in addresses):
+            raise ValueError(
+                f"{proxies!r}: none of them could connect to {', '.join(address.host for address in addresses)}; name "
+                'their networks, or "unix"'
+            )
 
     def check(self) -> None:
         """Finds at once what would stop run(): certificates are loaded, ports bound and given back."""
@@ -148,6 +201,7 @@ class Server:
         """Loads certificates, binds ports, makes the loop, and runs nothing: for ``fileno()`` and ``run_once()``."""
         if self._loop is not None or self._listeners.is_open:
             raise RuntimeError("the server is open already")
+        self._check_proxies()
         _never_run.pop(self, None)
         self._pid = os.getpid()
         with_workers = self._workers.number > 0
@@ -179,7 +233,13 @@ class Server:
         self._pid = os.getpid()
         room = _raise_fd_limit() - _RESERVED_FDS
         limits = replace(self.limits, connections=max(1, min(self.limits.connections, room)))
-        dispatcher = self.app._compile(dev=self.dev, threads=self.threads > 0, on_failure=self._on_failure)
+        reads_fields = self._proxies is not None and self._proxies.reads_fields
+        dispatcher = self.app._compile(
+            dev=self.dev,
+            threads=self.threads > 0,
+            on_failure=self._on_failure,
+            proxies=self._proxies if reads_fields else None,
+        )
         self._loop = Loop(
             dispatcher,
             limits,
