@@ -47,9 +47,9 @@ cdef class Dispatcher:
     ``folders``: callables ``(request) -> Response or None``, tried in order for GET and HEAD when no route matches;
     ``owners``: for each of them the scope of its group, or None; ``scopes``: those of groups with a prefix; ``hosts``:
     None for all; ``dumps`` and ``loads``: App(json=...)'s, or None for the standard library's; ``sessions``: opens
-    ``req.session``, or None; ``proxies``: whose fields are believed, or None; ``dev``: tracebacks are shown to the client; ``threads``: whether plain handlers run in
-    the pool where their route does not say; ``on_failure``: called with (request, exception), in whichever thread it
-    is, before an exception becomes a 500 (``web.testing``), or None.
+    ``req.session``, or None; ``proxies``: whose fields are believed, or None; ``dev``: tracebacks are shown to the
+    client; ``threads``: whether plain handlers run in the pool where their route does not say; ``on_failure``: called
+    with (request, exception), in whichever thread it is, before an exception becomes a 500 (``web.testing``), or None.
     """
     cdef readonly object app
     cdef readonly Router router

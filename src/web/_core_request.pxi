@@ -527,8 +527,8 @@ cdef class Request:
 
     @property
     def client(self):
-        """(host, port) of the client: the peer, or whom it names where it is one of ``Server(proxies=...)``; port 0: the
-        proxy does not tell it. None for a Unix socket or a request made by hand."""
+        """(host, port) of the client: the peer, or whom it names where it is one of ``Server(proxies=...)``; port 0:
+        the proxy does not tell it. None for a Unix socket or a request made by hand."""
         if self.head == NULL:
             raise _unbound()
         origin = self.get_origin()
