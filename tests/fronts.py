@@ -24,6 +24,7 @@ from tests.wire.clients import eventually
 DOCUMENT = Path(__file__).parents[1] / "docs/deployment.md"
 STREAM_MODULES = ("/usr/lib/nginx/modules/ngx_stream_module.so", "/usr/lib64/nginx/modules/ngx_stream_module.so")
 HOW_TO_GET = "apt install nginx libnginx-mod-stream caddy haproxy"
+_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")  # folders that only root may make elsewhere
 
 
 def shown(language: str, number: int) -> str:
@@ -114,7 +115,7 @@ def nginx(files: Files, server: str) -> Iterator[int]:
         certificate=("/etc/ssl/example.org.pem", files.cert),
         key=("/etc/ssl/example.org.key", files.key),
     )
-    folders = "".join(f"{name}_temp_path {files.folder}/{name};\n" for name in ("client_body", "proxy"))
+    folders = "".join(f"{name}_temp_path {files.folder}/{name};\n" for name in _TEMPORARY)
     with front(_nginx(files, f"http {{\naccess_log off;\n{folders}{text}}}\n"), port, files) as ready:
         yield ready
 
