@@ -139,7 +139,8 @@ def nginx_stream(files: Files, server: str) -> Iterator[int]:
 def _nginx(files: Files, text: str, first: str = "") -> list[str]:
     user = "user root;\n" if os.geteuid() == 0 else ""
     main = f"{first}{user}daemon off;\nworker_processes 1;\npid {files.folder}/pid;\nerror_log stderr;\nevents {{}}\n"
-    return [find_program("nginx"), "-p", str(files.folder), "-e", "stderr", "-c", files.write("nginx.conf", main + text)]
+    path = files.write("nginx.conf", main + text)
+    return [find_program("nginx"), "-p", str(files.folder), "-e", "stderr", "-c", path]
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 import web
 from tests.fronts import Files, caddy, haproxy, haproxy_tcp, nginx, nginx_stream
@@ -171,8 +172,9 @@ def uploads_go_through(client: Client) -> None:
 
 
 def websockets_go_through(client: Client) -> None:
-    url = f"wss://localhost:{client.port}/echo"
-    with connect(url, ssl=client.context, origin=f"https://localhost:{client.port}", open_timeout=PATIENCE) as ws:
+    host = f"localhost:{client.port}"
+    origin = Origin(f"https://{host}")
+    with connect(f"wss://{host}/echo", ssl=client.context, origin=origin, open_timeout=PATIENCE, proxy=None) as ws:
         for message in ("hello", b"\0\1", "x" * 100_000):
             ws.send(message)
             assert ws.recv(timeout=PATIENCE) == message

@@ -1,4 +1,4 @@
-"""Forwarded and X-Forwarded-*: who the client is, walked from the right; nothing that a client writes makes it another."""
+"""Forwarded and X-Forwarded-*: who the client is, walked from the right; what a client itself writes is nothing."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def test_the_client_of_x_forwarded_for(value: str, client: tuple[str, int]) -> N
 
 BAD_NODES = [
     "", "unknown", "_hidden", "x", "192.0.2", "192.0.2.256", "192.0.2.01", "192.0.2.1:", "192.0.2.1:65536",
-    "192.0.2.1:123456", "192.0.2.1:x", "192.0.2.1:-1", "192.0.2.1 192.0.2.2", "192.0.2.1;", '"192.0.2.1"', "[192.0.2.1]",
-    "[2001:db8::1", "2001:db8::1]", "[2001:db8::1]x", "[2001:db8::1]443", "[::1%eth0]", "::1%eth0", "fe80::1::2",
-    "unix:", "localhost", "3221225985", "192.0.2.1/24", "\xb2.0.2.1", "192.0.2.1\x00", "١92.0.2.1",
+    "192.0.2.1:123456", "192.0.2.1:x", "192.0.2.1:-1", "192.0.2.1 192.0.2.2", "192.0.2.1;", '"192.0.2.1"',
+    "[192.0.2.1]", "[2001:db8::1", "2001:db8::1]", "[2001:db8::1]x", "[2001:db8::1]443", "[::1%eth0]", "::1%eth0",
+    "fe80::1::2", "unix:", "localhost", "3221225985", "192.0.2.1/24", "\xb2.0.2.1", "192.0.2.1\x00", "\u066192.0.2.1",
 ]  # fmt: skip
 
 
@@ -206,11 +206,13 @@ def test_an_element_without_an_address_ends_the_walk(bad: str) -> None:
 
 
 def test_scheme_and_host_are_those_of_the_clients_element() -> None:
-    value = "for=6.6.6.6;proto=http;host=6.example, for=192.0.2.1;proto=https;host=\"example.org:8443\", for=10.0.0.7;host=x"
+    value = (
+        'for=6.6.6.6;proto=http;host=6.example, for=192.0.2.1;proto=https;host="example.org:8443", for=10.0.0.7;host=x'
+    )
     assert of(value, host=True) == (("192.0.2.1", 0), "https", "example.org:8443")
     assert of(value) == (("192.0.2.1", 0), "https", "own.example:8000")
     assert of("for=192.0.2.1, for=10.0.0.7;proto=https;host=x", host=True) == (("192.0.2.1", 0), "http", DIRECT.host)
-    assert of("for=192.0.2.1;proto=HTTPS;host=\"a b\"", host=True) == (("192.0.2.1", 0), "https", DIRECT.host)
+    assert of('for=192.0.2.1;proto=HTTPS;host="a b"', host=True) == (("192.0.2.1", 0), "https", DIRECT.host)
     assert of("for=192.0.2.1;proto=wss").scheme == "http"
 
 
@@ -246,7 +248,7 @@ def test_nothing_raises(clients: str, proto: str, named: str, port: str) -> None
 @given(TEXT, st.sampled_from(["for=192.0.2.1", 'for="[2001:db8::1]:80"', 'proto=https;for=192.0.2.1;x="\\"\\\\,"']))
 @example('for="', 'for="[2001:db8::1]:80"')
 @example('x="\\', 'proto=https;for=192.0.2.1;x="\\"\\\\,"')
-@example('\\', 'for="[2001:db8::1]:80"')
+@example("\\", 'for="[2001:db8::1]:80"')
 def test_what_a_client_writes_before_a_proxys_element_changes_nothing(written: str, element: str) -> None:
     """Of the same line: where the proxy adds one, it only becomes easier."""
     assert of(f"{written}, {element}", host=True) == of(element, host=True)

@@ -105,7 +105,7 @@ def test_networks_are_checked(blocks: list[Any]) -> None:
 def test_networks_are_made_once() -> None:
     networks = Networks([(b"\x0a\0\0\0", 8)])
     with pytest.raises(RuntimeError, match="made before"):
-        networks.__init__([])  # type: ignore[misc]
+        networks.__init__([])
     with pytest.raises(ValueError, match="4 or 16 bytes"):
         networks.hold(b"abc")
     assert Networks([]).hold(b"\0\0\0\0") is False
@@ -153,9 +153,9 @@ def test_options_are_of_their_type() -> None:
 
 def test_proxies_that_could_not_connect_are_a_mistake(tmp_path: Path) -> None:
     unix = f"unix:{tmp_path}/s"
-    with pytest.raises(ValueError, match="none of Proxies.* could connect"):
+    with pytest.raises(ValueError, match=r"none of Proxies.* could connect"):
         web.Server(APP, unix, proxies=web.Proxies("127.0.0.1"), proxy_protocol=True)
-    with pytest.raises(ValueError, match="none of Proxies.* could connect"):
+    with pytest.raises(ValueError, match=r"none of Proxies.* could connect"):
         web.Server(APP, "127.0.0.1", proxies=web.Proxies("unix"), proxy_protocol=True)
     with pytest.raises(ValueError, match="none of them could connect to unix:"):
         web.Server(APP, unix, proxies=web.Proxies("127.0.0.1", fields="forwarded")).check()

@@ -64,9 +64,7 @@ def line(rest: bytes) -> bytes:
     return b"PROXY " + rest + b"\r\n"
 
 
-def binary(
-    body: bytes = b"", *, kind: int = 0x11, command: int = 0x21, length: int | None = None
-) -> bytes:
+def binary(body: bytes = b"", *, kind: int = 0x11, command: int = 0x21, length: int | None = None) -> bytes:
     size = len(body) if length is None else length
     return SIGNATURE + bytes([command, kind]) + size.to_bytes(2, "big") + body
 
@@ -166,9 +164,7 @@ def test_the_proxys_own_connections(kind: int) -> None:
     assert accepted(binary(FOUR, kind=kind, command=0x20)) == (28, "local", None)
 
 
-@pytest.mark.parametrize(
-    ("kind", "least"), [(0x11, 12), (0x12, 12), (0x21, 36), (0x22, 36), (0x31, 216), (0x32, 216)]
-)
+@pytest.mark.parametrize(("kind", "least"), [(0x11, 12), (0x12, 12), (0x21, 36), (0x22, 36), (0x31, 216), (0x32, 216)])
 def test_addresses_need_their_room(kind: int, least: int) -> None:
     for size in (0, least - 1):
         assert "without room" in refused(binary(bytes(size), kind=kind))

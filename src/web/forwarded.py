@@ -7,13 +7,14 @@ is believed as long as a trusted proxy wrote it:
 - where the address in an element is that of a trusted proxy, the element to its left is that one's word;
 - the first address that is none is the client's. Left of it anybody may have written anything: it is not looked at.
 
-An element that is malformed, or in which no address stands (``unknown``, an obfuscated name), ends the walk: the client
-is then whoever stands right of it, in the end the peer itself. So nothing raises, nothing is repaired, and the client is
-never an address that only a client wrote. Several lines of a field are one list (RFC 9110 5.3).
+An element that is malformed, or in which no address stands (``unknown``, an obfuscated name), ends the walk: the
+client is then whoever stands right of it, in the end the peer itself. So nothing raises, nothing is repaired, and the
+client is never an address that only a client wrote. Several lines of a field are one list (RFC 9110 5.3).
 
-The scheme and the host are those that the proxy tells of the same request: of the element at which the walk ended, if it
-is well-formed; of X-Forwarded-Proto and -Host, which are no longer where a proxy sets and does not add them, the value
-that is as far from the right, or else their leftmost. A value that cannot be counts as not there.
+The scheme and the host are what a proxy tells of that same request. In Forwarded: those of the element at which the
+walk ended, if it is well-formed. In X-Forwarded-Proto, -Host and -Port: the member that is as far from the right, or
+the left-most where there are fewer, because some proxies add to these fields and some set them. A value that cannot be
+counts as not there.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from web._core import is_authority, read_ip
 
 __all__ = ["FORWARDED", "X_FORWARDED", "Origin", "by_forwarded", "by_x_forwarded"]
 
-FORWARDED = frozenset({"forwarded"})
-X_FORWARDED = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"})
+FORWARDED: frozenset[str] = frozenset(["forwarded"])
+X_FORWARDED: frozenset[str] = frozenset(f"x-forwarded-{name}" for name in ("for", "proto", "host", "port"))
 
 # A pair of an element (RFC 7239 4), the name first; behind it stands a semicolon or the end, and no white space.
 _PAIR = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([!#$%&'*+.^_`|~0-9A-Za-z-]+|"
@@ -106,7 +107,7 @@ def _members(value: str) -> Iterator[str]:
 
 
 def _member(value: str | None, number: int) -> str | None:
-    """The so-manyeth member from the right, or the leftmost where there are fewer."""
+    """The so-manyeth member from the right, or the left-most where there are fewer."""
     if value is None:
         return None
     *_, found = islice(_members(value), number)

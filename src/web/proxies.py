@@ -47,8 +47,8 @@ class Proxies:
             self._text += f", fields={fields!r}" + (", host=True" if host else "")
         self._has_blocks = bool(blocks)
         self.networks = Networks(blocks, unix="unix" in networks)
-        self.names, by = (frozenset[str](), None) if fields is None else _FAMILIES[fields]
-        self._by = None if by is None else (by, host)
+        self.names: frozenset[str] = frozenset() if fields is None else _FAMILIES[fields][0]
+        self._by = None if fields is None else (_FAMILIES[fields][1], host)
 
     def origin(self, direct: Origin, fields: Mapping[str, str]) -> Origin:
         """Who asked, by the fields of a request that a trusted proxy has sent."""

@@ -144,7 +144,8 @@ def test_on_a_unix_socket(tmp_path: Path) -> None:
 
 
 def test_hosts(serve_plain: Serve) -> None:
-    site = serve_plain(WHO, web.hosts(["app.example"]), proxies=web.Proxies("127.0.0.1", fields="x-forwarded", host=True))
+    proxies = web.Proxies("127.0.0.1", fields="x-forwarded", host=True)
+    site = serve_plain(WHO, web.hosts(["app.example"]), proxies=proxies)
     assert site.connect().ask(fields=BY_X).status == 200
     assert site.connect().ask().status == 421
     assert site.connect().ask(fields="X-Forwarded-Host: 6.example\r\n").status == 421
@@ -165,8 +166,9 @@ def test_csrf_and_origins_of_websockets(serve_plain: Serve) -> None:
         pass
 
     site = serve_plain(web.POST("/", lambda req: "done"), web.WS("/ws", nothing), web.csrf(), proxies=LOCAL)
-    opening = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" \
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"  # fmt: skip
+    lines = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")  # fmt: skip
+    opening = "".join(f"{line}\r\n" for line in lines)
     for origin, statuses in (("https://localhost", (200, 101)), ("http://localhost", (403, 403))):
         fields = f"Origin: {origin}\r\n{BY_X}"
         assert site.connect().ask(method="POST", body=b"x", fields=fields).status == statuses[0]
@@ -190,7 +192,8 @@ def test_the_access_log(serve_plain: Serve, caplog: pytest.LogCaptureFixture) ->
         assert site.connect().ask(fields=BY_X).status == 200
         site.server.stop()
         site.await_connections(0)
-    assert [record.getMessage().split(" ")[0] for record in caplog.records if record.name == "web.access"] == ["192.0.2.1"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "web.access"]
+    assert [line.split(" ")[0] for line in lines] == ["192.0.2.1"]
 
 
 def test_cookies_of_sessions_are_secure(serve_plain: Serve) -> None:

@@ -1,4 +1,4 @@
-"""HTTP/2 without TLS is not spoken: an upgrade to it is passed over (RFC 9110 7.8), its preface refused (RFC 9113 3.4)."""
+"""HTTP/2 without TLS is not spoken: an upgrade is passed over (RFC 9110 7.8), the preface refused (RFC 9113 3.4)."""
 
 from __future__ import annotations
 

@@ -328,9 +328,7 @@ def test_sources_are_those_that_headers_announce(serve: Serve) -> None:
 
 
 def test_on_a_unix_socket(tmp_path: Path) -> None:
-    server = web.Server(
-        web.App(WHO), f"unix:{tmp_path}/s", proxies=web.Proxies("unix"), proxy_protocol=True
-    )
+    server = web.Server(web.App(WHO), f"unix:{tmp_path}/s", proxies=web.Proxies("unix"), proxy_protocol=True)
     with server.running(), socket.socket(socket.AF_UNIX) as sock:
         sock.connect(os.fspath(tmp_path / "s"))
         peer = Peer(sock)
