@@ -52,8 +52,7 @@ class Proxies:
 
     def origin(self, direct: Origin, fields: Mapping[str, str]) -> Origin:
         """Who asked, by the fields of a request that a trusted proxy has sent."""
-        if self._by is None:
-            return direct
+        assert self._by is not None  # else no Dispatcher has it
         by, host = self._by
         return by(fields, Origin(*direct), self.networks.hold, host=host)
 

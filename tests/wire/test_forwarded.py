@@ -140,6 +140,15 @@ def test_on_a_unix_socket(tmp_path: Path) -> None:
         assert told(peer) == {"client": None, "scheme": "http"}
 
 
+def test_a_unix_socket_is_not_trusted_unless_it_is_named(tmp_path: Path) -> None:
+    """A server that listens on both, and trusts the TCP side alone."""
+    server = web.Server(web.App(web.GET("/", lambda req: str(req.client))), "127.0.0.1", proxies=LOCAL)
+    server.listen(f"unix:{tmp_path}/s")
+    with server.running(), socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(os.fspath(tmp_path / "s"))
+        assert Peer(sock).ask(fields=BY_X).body == b"None"
+
+
 # ---- what follows ----
 
 

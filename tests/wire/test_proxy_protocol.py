@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import web
+from tests.serving import process, program
 from tests.wire.clients import Answer, Peer, TlsPeer, eventually, request
 from tests.wire.sites import Serve, Site
 
@@ -334,6 +335,25 @@ def test_on_a_unix_socket(tmp_path: Path) -> None:
         peer = Peer(sock)
         peer.send_raw(LINE)
         assert told(peer.ask()) == {"client": CLIENT, "peer": None, "announced": CLIENT, "scheme": "http"}
+
+
+WORKERS = """
+import web
+
+web.defserver(
+    "127.0.0.1", 0, web.GET("/", lambda req: str(req.client)), workers=2, proxies=web.Proxies("127.0.0.1"),
+    proxy_protocol=True,
+).run()
+"""
+
+
+def test_in_workers(tmp_path: Path) -> None:
+    with process(*program(WORKERS), cwd=tmp_path) as server:
+        port = int(server.ready().partition(" with ")[0].rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            peer = Peer(sock)
+            peer.send_raw(LINE)
+            assert peer.ask().body == b"('192.0.2.1', 4711)"
 
 
 def test_each_address_has_its_own_rule() -> None:
