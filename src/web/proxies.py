@@ -7,14 +7,14 @@ fields of one passes those of the other on as the client wrote them: who believe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from web._core import Networks, read_ip
 from web.forwarded import FORWARDED, X_FORWARDED, Origin, by_forwarded, by_x_forwarded
 from web.sockets import Address
 
-__all__ = ["Proxies"]
+__all__ = ["Proxies", "check_use", "networks_of"]
 
 _FAMILIES = {"forwarded": (FORWARDED, by_forwarded), "x-forwarded": (X_FORWARDED, by_x_forwarded)}
 
@@ -69,6 +69,43 @@ class Proxies:
 
     def __repr__(self) -> str:
         return f"Proxies({self._text})"
+
+
+def networks_of(proxies: Proxies | None, address: Address, proxy_protocol: bool) -> Networks | None:
+    """Who may connect to an address by the PROXY protocol; None: it is not spoken there. ValueError: nobody could."""
+    if not isinstance(proxy_protocol, bool):
+        raise TypeError(f"proxy_protocol: True or False is needed, not {type(proxy_protocol).__name__}")
+    if not proxy_protocol:
+        return None
+    if proxies is None:
+        raise ValueError(
+            "proxy_protocol=True: whose PROXY headers are believed? Give Server(proxies=web.Proxies(...)) too"
+        )
+    if not proxies.can_reach(address):
+        raise ValueError(
+            f"proxy_protocol=True on {address.host!r}: none of {proxies!r} could connect; name their networks, or "
+            '"unix"'
+        )
+    return proxies.networks
+
+
+def check_use(proxies: Proxies | None, places: Iterable[tuple[Address, bool]]) -> None:
+    """ValueError: proxies that would change nothing. ``places``: addresses, and whether the PROXY protocol is spoken
+    there."""
+    if proxies is None:
+        return
+    listened = list(places)
+    if not proxies.reads_fields:
+        if not any(by_protocol for _, by_protocol in listened):
+            raise ValueError(
+                f"{proxies!r} says nothing: give it fields='x-forwarded' or 'forwarded', or the Server "
+                "proxy_protocol=True"
+            )
+    elif not any(proxies.can_reach(address) for address, _ in listened):
+        raise ValueError(
+            f"{proxies!r}: none of them could connect to {', '.join(address.host for address, _ in listened)}; name "
+            'their networks, or "unix"'
+        )
 
 
 def _block(text: object) -> tuple[bytes, int]:

@@ -28,7 +28,7 @@ from functools import partial
 from types import FrameType
 from typing import Literal, cast
 
-from web._core import Connection, Loop, Networks, Stats, TlsContext, TlsError
+from web._core import Connection, Loop, Stats, TlsContext, TlsError
 from web.app import App, OnFailure
 from web.channel import RELOAD, STOP
 from web.errors import WebError
@@ -37,7 +37,7 @@ from web.listeners import Listeners
 from web.metrics import Counters
 from web.privileges import identity
 from web.processes import Master, rows_for
-from web.proxies import Proxies
+from web.proxies import Proxies, check_use, networks_of
 from web.rooms import as_message
 from web.running import check_event_loop, needs_asyncio, run_alone, run_in_asyncio, run_inside
 from web.signals import hear_signals
@@ -155,42 +155,7 @@ class Server:
         if self._loop is not None or self._listeners.is_open:
             raise RuntimeError("listen(): the server is open already; add addresses before it runs")
         address = Address(host, port, dual_stack)
-        self._listeners.add(address, tls, self._proxies_of(address, proxy_protocol))
-
-    def _proxies_of(self, address: Address, proxy_protocol: bool) -> Networks | None:
-        """Who may connect by the PROXY protocol."""
-        if not isinstance(proxy_protocol, bool):
-            raise TypeError(f"proxy_protocol: True or False is needed, not {type(proxy_protocol).__name__}")
-        if not proxy_protocol:
-            return None
-        if self._proxies is None:
-            raise ValueError(
-                "proxy_protocol=True: whose PROXY headers are believed? Give Server(proxies=web.Proxies(...)) too"
-            )
-        if not self._proxies.can_reach(address):
-            raise ValueError(
-                f"proxy_protocol=True on {address.host!r}: none of {self._proxies!r} could connect; name their "
-                'networks, or "unix"'
-            )
-        return self._proxies.networks
-
-    def _check_proxies(self) -> None:
-        """ValueError: proxies that would change nothing."""
-        if (proxies := self._proxies) is None:
-            return
-        if not proxies.reads_fields:
-            if all(place.proxies is None for place in self._listeners.places):
-                raise ValueError(
-                    f"{proxies!r} says nothing: give it fields='x-forwarded' or 'forwarded', or the Server "
-                    "proxy_protocol=True"
-                )
-            return
-        addresses = [place.address for place in self._listeners.places]
-        if not any(proxies.can_reach(address) for address in addresses):
-            raise ValueError(
-                f"{proxies!r}: none of them could connect to {', '.join(address.host for address in addresses)}; name "
-                'their networks, or "unix"'
-            )
+        self._listeners.add(address, tls, networks_of(self._proxies, address, proxy_protocol))
 
     def check(self) -> None:
         """Finds at once what would stop run(): certificates are loaded, ports bound and given back."""
@@ -201,7 +166,7 @@ class Server:
         """Loads certificates, binds ports, makes the loop, and runs nothing: for ``fileno()`` and ``run_once()``."""
         if self._loop is not None or self._listeners.is_open:
             raise RuntimeError("the server is open already")
-        self._check_proxies()
+        check_use(self._proxies, ((place.address, place.proxies is not None) for place in self._listeners.places))
         _never_run.pop(self, None)
         self._pid = os.getpid()
         with_workers = self._workers.number > 0
