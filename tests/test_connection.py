@@ -460,6 +460,7 @@ BARE = (
     *("Connection", "Plain", "Tls", "Loop", "Listener", "TlsContext", "Request", "Response", "Router", "Endpoint"),
     *("WebSocket", "Connect", "Message", "Binary", "Close", "TicketKeys", "KeyLog"),
     *("Hook", "Chain", "Hosts", "Fault", "Dispatcher", "RequestParser", "ChunkedDecoder", "ParsedRequest"),
+    "Networks",
 )
 ODD: list[tuple[Any, ...]] = [
     (),

@@ -39,6 +39,7 @@ from web.groups import group
 from web.hosts import hosts
 from web.limits import Limits
 from web.metrics import livez, metrics, readyz
+from web.proxies import Proxies
 from web.rate_limit import rate_limit
 from web.redirect import redirect_to_https
 from web.redis_broker import RedisBroker
@@ -82,6 +83,7 @@ __all__ = [
     "ListenError",
     "Message",
     "Plain",
+    "Proxies",
     "RedisBroker",
     "Request",
     "Response",

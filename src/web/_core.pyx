@@ -6,6 +6,7 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_poller      declarations of the C headers: sockets, the poller
     _core_errors      errno -> exception; why connections close
     _core_http1       request head parser (_fields, _host, _chunked, _write: its parts): pure, no I/O
+    _core_networks    blocks of addresses; _core_proxy: the PROXY protocol, read before all else
     _core_websocket   WebSocket frames: reader and writer; _core_deflate, _core_websocket_message: messages; pure
     _core_hotpath     those pieces as Python objects, for measuring and for tests; _core_websocket_hotpath
     _core_stats       what is counted, in memory that worker processes share
@@ -83,6 +84,7 @@ cdef class Inflow
 cdef class KeyLog
 cdef class Listener
 cdef class Loop
+cdef class Networks
 cdef class Pending
 cdef class Plain(Connection)
 cdef class Pool
@@ -102,6 +104,8 @@ include "_core_http1_fields.pxi"
 include "_core_http1_host.pxi"
 include "_core_http1_chunked.pxi"
 include "_core_http1_write.pxi"
+include "_core_networks.pxi"
+include "_core_proxy.pxi"
 include "_core_websocket.pxi"
 include "_core_deflate.pxi"
 include "_core_websocket_message.pxi"

@@ -170,6 +170,9 @@ cdef class Tls(Connection):
 
     # -- the handshake -----------------------------------------------------------------------------------------------
 
+    cdef Transport first_state(self) noexcept nogil:
+        return TRANSPORT_PEEK
+
     cdef int handshake_step(self) noexcept nogil:
         cdef int result
         cdef Py_ssize_t outcome
