@@ -83,6 +83,7 @@ cdef class Connection:
     cdef unsigned char write_wants       # the same for a blocked write, handshake or shutdown
     cdef bint hello_seen                 # TLS: the whole ClientHello came
     cdef bint busy                       # a step is running (standalone use: two threads on one SSL corrupt it)
+    cdef unsigned int read_cost          # of the last recv_some, beside its bytes: the bytes it might have read instead
     cdef web_address peer_address
     cdef object blocked                  # standalone: what a blocked send() or send_file() must be repeated with
 

@@ -155,11 +155,14 @@ cdef extern from "openssl/ssl.h" nogil:
     const int SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM
     const int SSL_R_NO_APPLICATION_PROTOCOL
     const int SSL_R_UNEXPECTED_EOF_WHILE_READING
+    const int SSL_R_TOO_MANY_KEY_UPDATES
     const int SSL_AD_REASON_OFFSET
     const int SSL_R_TLSV1_ALERT_UNKNOWN_CA
     const int SSL_R_SSLV3_ALERT_BAD_CERTIFICATE
     const int SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED
     const int SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN
+
+    const int SSL_CB_ACCEPT_LOOP
 
     const int SSL_AD_DECODE_ERROR
     const int SSL_AD_INTERNAL_ERROR
@@ -189,6 +192,7 @@ cdef extern from "openssl/ssl.h" nogil:
     ctypedef int (*client_hello_callback)(SSL* ssl, int* alert, void* data) noexcept nogil
     ctypedef int (*alpn_callback)(SSL* ssl, const unsigned char** out, unsigned char* out_length,
                                   const unsigned char* offered, unsigned int offered_length, void* data) noexcept nogil
+    ctypedef void (*info_callback)(const SSL* ssl, int where, int result) noexcept nogil
     const SSL_METHOD* TLS_server_method()
     SSL_CTX* SSL_CTX_new(const SSL_METHOD* method)
     void SSL_CTX_free(SSL_CTX* ctx)
@@ -212,6 +216,7 @@ cdef extern from "openssl/ssl.h" nogil:
     int SSL_CTX_set_max_early_data(SSL_CTX* ctx, uint32_t count)
     void SSL_CTX_set_read_ahead(SSL_CTX* ctx, int yes)
     void SSL_CTX_set_client_hello_cb(SSL_CTX* ctx, client_hello_callback callback, void* data)
+    void SSL_CTX_set_info_callback(SSL_CTX* ctx, info_callback callback)
     void SSL_CTX_set_alpn_select_cb(SSL_CTX* ctx, alpn_callback callback, void* data)
     int SSL_CTX_use_certificate(SSL_CTX* ctx, X509* certificate)
     int SSL_CTX_add1_chain_cert(SSL_CTX* ctx, X509* certificate)

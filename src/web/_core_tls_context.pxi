@@ -211,6 +211,7 @@ cdef int set_policy(SSL_CTX* ctx, bint ktls) except -1:
     # One recv for a whole request, instead of one for a record's header and one for the rest.
     SSL_CTX_set_read_ahead(ctx, 1)
     SSL_CTX_set_client_hello_cb(ctx, on_client_hello, NULL)
+    SSL_CTX_set_info_callback(ctx, on_progress)
     SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL)
     return 1
 
