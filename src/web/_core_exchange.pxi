@@ -94,7 +94,7 @@ cdef struct Http1:
 cdef enum:
     READ_CHUNK = 16384          # asked of the transport at a time
     READ_BUDGET = 262144        # bytes that one connection may read in one turn
-    READ_COST = 1024            # what one read counts for at least: a record of one byte is opened and parsed, too
+    READ_COST = 4096            # what one read counts for at least: a record of one byte is opened and parsed, too
     PIPELINE_BUDGET = 32        # requests that one connection may have answered in one turn
     PROBE_ANSWERED = 2          # exchange_parse: a health route was answered, without the application
     PROBE_NONE = -10

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.tls.records import TLS_1_2_SUITE, OldRecords, Records, Server, alert_in, logged, server_hello_in
 from tests.wire.clients import Peer, TlsPeer, eventually
-from tests.wire.sites import Site
+from tests.wire.sites import Embedded, Site
 
 ALERTS = {
     10: "unexpected_message", 20: "bad_record_mac", 22: "record_overflow", 40: "handshake_failure",
@@ -47,7 +47,7 @@ class Attacker(TlsPeer):
             self.sock.settimeout(20)
 
 
-def client_context(site: Site, version: ssl.TLSVersion) -> ssl.SSLContext:
+def client_context(site: Site | Embedded, version: ssl.TLSVersion) -> ssl.SSLContext:
     assert site.certificate is not None
     context = ssl.create_default_context(cafile=site.certificate.cert)
     context.minimum_version = context.maximum_version = version
