@@ -17,7 +17,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, DATA, HEARTBEAT = range(20, 25)  # ContentType (RFC 8446, B.1; RFC 6520)
-CLIENT_HELLO, SERVER_HELLO, KEY_UPDATE = 1, 2, 24  # HandshakeType
+CLIENT_HELLO, SERVER_HELLO, NEW_SESSION_TICKET, KEY_UPDATE = 1, 2, 4, 24  # HandshakeType
 ONCE, ANSWER = b"\0", b"\1"  # update_not_requested, update_requested (RFC 8446, 4.6.3)
 WARNING, FATAL = 1, 2
 TLS_1_2_SUITE = "ECDHE-ECDSA-AES128-GCM-SHA256"
@@ -182,6 +182,13 @@ class Records:
         text = data + bytes([kind]) + bytes(padding)
         header = bytes([DATA, 3, 3]) + (len(text) + 16).to_bytes(2, "big")
         return header + self.key.encrypt(nonce, text, header)
+
+    def open(self, sealed: bytes) -> tuple[int, bytes]:
+        """(kind, text) of a record of the other side's, whose secret this has; InvalidTag: it is none of these."""
+        nonce = (int.from_bytes(self.iv, "big") ^ self.number).to_bytes(12, "big")
+        text = self.key.decrypt(nonce, sealed[5:], sealed[:5]).rstrip(b"\0")
+        self.number += 1
+        return text[-1], text[:-1]
 
     def next_keys(self) -> None:
         """What is sealed behind a key update is sealed with new keys (RFC 8446, 7.2)."""

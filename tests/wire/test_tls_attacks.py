@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidTag
 
 import web
 from tests.tls.records import (
@@ -21,6 +22,7 @@ from tests.tls.records import (
     HANDSHAKE,
     HEARTBEAT,
     KEY_UPDATE,
+    NEW_SESSION_TICKET,
     RENEGOTIATION,
     SIGNATURES,
     SIGNATURES_CERT,
@@ -31,6 +33,7 @@ from tests.tls.records import (
     numbers,
     old_hello,
     record,
+    split,
     u8,
     u16,
 )
@@ -288,6 +291,26 @@ def test_warnings_of_the_client(site: Site, tmp_path: Path, version: str) -> Non
         peer.send_raw(records.seal(ALERT, bytes([2, 42])))
     until_end(peer)
     site.await_closed("tls_failed")
+
+
+# -- tickets -----------------------------------------------------------------------------------------------------------
+
+
+def test_tickets_permit_no_early_data(site: Site, tmp_path: Path) -> None:
+    """RFC 8446, 4.6.1: one ticket, for two hours, without the extension early_data."""
+    peer, _ = attack(site, tmp_path)
+    assert peer.ask().status == 200
+    server = Records(logged(tmp_path / "secrets", "SERVER_TRAFFIC_SECRET_0")[1])
+    tickets = []
+    for kind, text in split(peer.heard):
+        with suppress(InvalidTag):  # what was sealed with the keys of the handshake
+            inner, opened = server.open(bytes([kind, 3, 3]) + u16(text))
+            if inner == HANDSHAKE:
+                tickets.append(opened)
+    assert [ticket[0] for ticket in tickets] == [NEW_SESSION_TICKET]
+    assert int.from_bytes(tickets[0][4:8], "big") == 7200
+    assert tickets[0][-2:] == b"\0\0"  # no extensions
+    peer.close()
 
 
 # -- data before Finished ----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,17 @@ import web
 from tests.tls.records import ALERT, ANSWER, DATA, ONCE, OldRecords, Records, logged
 from tests.wire.clients import Peer, TlsPeer, eventually, request
 from tests.wire.sites import Embed, Embedded, Serve, Site
-from tests.wire.tls_attackers import Attacker, attack, client_context, ending, old_attack, resident, send_all, serves
+from tests.wire.tls_attackers import (
+    Attacker,
+    attack,
+    client_context,
+    ending,
+    old_attack,
+    resident,
+    send_all,
+    serves,
+    until_end,
+)
 from tests.wire.websocket_peers import BINARY, frame, opening
 
 OK = web.GET("*", lambda req: "ok")
@@ -127,16 +138,47 @@ def test_key_updates_in_a_row_up_to_the_limit(serve_tls: Serve, tmp_path: Path, 
     site.await_closed("tls_failed")
 
 
+def test_few_of_the_answers_are_made(serve_tls: Serve, tmp_path: Path) -> None:
+    """The update that is one too many is the last one that is answered, however many have come with it."""
+    site = serve_tls(OK)
+    peer, records = attack(site, tmp_path)
+    before = len(peer.heard)
+    update = records.update(ANSWER)
+    peer.send_raw(update + b"".join(records.update(ANSWER) for _ in range(500)))
+    until_end(peer)
+    assert len(peer.heard) - before < (IN_A_ROW + 2) * len(update) + 400  # and the ticket
+    site.await_closed("tls_failed")
+
+
+def embedded_attack(site: Embedded, folder: Path) -> tuple[Peer, Records]:
+    """A client of TLS 1.3 behind its handshake with a server that the test turns."""
+    context = client_context(site, ssl.TLSVersion.TLSv1_3)
+    context.keylog_filename = str(folder / "secrets")
+    raw, _ = site.pair()
+    TlsPeer(raw.sock, context, site.turn)
+    context.keylog_filename = None  # type: ignore[assignment]  # closes the file
+    return raw, Records(logged(folder / "secrets", "CLIENT_TRAFFIC_SECRET_0")[1])
+
+
+def test_key_updates_that_trickle_in_are_counted_together(embed: Embed, tmp_path: Path) -> None:
+    site = embed(OK)
+    if site.certificate is None:
+        pytest.skip("plain connections have no keys")
+    raw, records = embedded_attack(site, tmp_path)
+    for number in range(2 * IN_A_ROW):
+        assert site.closed("tls_failed") == (1 if number > IN_A_ROW * 5 // 3 else 0), number
+        with suppress(ConnectionError):
+            raw.send_raw(records.update())
+        site.settle()
+    assert site.closed("tls_failed") == 1
+    raw.close()
+
+
 def test_key_updates_before_data_cost_a_turns_share(embed: Embed, tmp_path: Path) -> None:
     site = embed(ECHO)
     if site.certificate is None:
         pytest.skip("plain connections have no keys")
-    context = client_context(site, ssl.TLSVersion.TLSv1_3)
-    context.keylog_filename = str(tmp_path / "secrets")
-    raw, _ = site.pair()
-    peer = TlsPeer(raw.sock, context, site.turn)
-    context.keylog_filename = None  # type: ignore[assignment]  # closes the file
-    records = Records(logged(tmp_path / "secrets", "CLIENT_TRAFFIC_SECRET_0")[1])
+    raw, records = embedded_attack(site, tmp_path)
     raw.send_raw(records.seal(DATA, request("/", "POST", "Content-Length: 1000\r\n")))
     site.settle()
     parts = [b"".join(records.update() for _ in range(IN_A_ROW)) + records.seal(DATA, b"x") for _ in range(50)]
@@ -145,7 +187,7 @@ def test_key_updates_before_data_cost_a_turns_share(embed: Embed, tmp_path: Path
     taken = received_in_turns(site)
     assert sum(taken) == 50
     assert max(taken) == 1
-    peer.close()
+    raw.close()
 
 
 # -- records without data ----------------------------------------------------------------------------------------------
