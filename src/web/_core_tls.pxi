@@ -586,7 +586,7 @@ cdef int on_client_hello(SSL* ssl, int* alert, void* data) noexcept nogil:
 
 
 cdef void on_progress(const SSL* ssl, int where, int result) noexcept nogil:
-    """OpenSSL's handshake machine goes on (SSL_CTX_set_info_callback(3)); in TLS 1.3 it does so for key updates, too."""
+    """OpenSSL's handshake machine takes a step (SSL_CTX_set_info_callback(3)): in TLS 1.3 for key updates, too."""
     cdef void* owner = SSL_get_app_data(ssl)
     if where != SSL_CB_ACCEPT_LOOP or owner == NULL or (<Tls>owner).transport != TRANSPORT_OPEN:
         return
