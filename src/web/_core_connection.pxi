@@ -87,6 +87,7 @@ cdef class Connection:
     cdef bint hello_seen                 # TLS: the whole ClientHello came
     cdef bint busy                       # a step is running (standalone use: two threads on one SSL corrupt it)
     cdef unsigned char announced         # Announced: what a PROXY header said (_core_proxy)
+    cdef unsigned int read_cost          # of the last recv_some, beside its bytes: the bytes it might have read instead
     cdef web_address peer_address
     cdef web_address client_address      # the peer's, or the one that a PROXY header announced
     cdef ProxyPart* proxy_part           # owned: what came of that header, until it is whole; or NULL

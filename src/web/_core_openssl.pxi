@@ -224,11 +224,14 @@ cdef extern from "openssl/ssl.h" nogil:
     const int SSL_R_CERTIFICATE_VERIFY_FAILED
     const int SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE
     const int SSL_R_UNEXPECTED_EOF_WHILE_READING
+    const int SSL_R_TOO_MANY_KEY_UPDATES
     const int SSL_AD_REASON_OFFSET
     const int SSL_R_TLSV1_ALERT_UNKNOWN_CA
     const int SSL_R_SSLV3_ALERT_BAD_CERTIFICATE
     const int SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED
     const int SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN
+
+    const int SSL_CB_ACCEPT_LOOP
 
     const int SSL_AD_DECODE_ERROR
     const int SSL_AD_INTERNAL_ERROR
@@ -278,6 +281,7 @@ cdef extern from "openssl/ssl.h" nogil:
         SSL* ssl, SSL_SESSION* session, const unsigned char* name, size_t length, SSL_TICKET_STATUS status,
         void* data) noexcept nogil
     ctypedef void (*keylog_callback)(const SSL* ssl, const char* line) noexcept nogil
+    ctypedef void (*info_callback)(const SSL* ssl, int where, int result) noexcept nogil
     const SSL_METHOD* TLS_server_method()
     SSL_CTX* SSL_CTX_new(const SSL_METHOD* method)
     void SSL_CTX_free(SSL_CTX* ctx)
@@ -304,6 +308,7 @@ cdef extern from "openssl/ssl.h" nogil:
     int SSL_CTX_set_max_early_data(SSL_CTX* ctx, uint32_t count)
     void SSL_CTX_set_read_ahead(SSL_CTX* ctx, int yes)
     void SSL_CTX_set_client_hello_cb(SSL_CTX* ctx, client_hello_callback callback, void* data)
+    void SSL_CTX_set_info_callback(SSL_CTX* ctx, info_callback callback)
     void SSL_CTX_set_alpn_select_cb(SSL_CTX* ctx, alpn_callback callback, void* data)
     long SSL_CTX_set_tlsext_servername_callback(SSL_CTX* ctx, server_name_callback callback)
     void SSL_CTX_set_cert_verify_callback(SSL_CTX* ctx, verify_callback callback, void* data)
