@@ -138,7 +138,7 @@ cdef class Dispatcher:
         request.dispatcher = self       # a proxy may name the host
         if self.hosts is not None and not self.hosts.admits(request.host):
             return self.misdirected
-        if self.checks_names and request.connection is not None and not request.connection.answers_for(request.own_host()):
+        if self.checks_names and request.is_misdirected():
             return self.misdirected
         endpoint = self.router.route(
             request.parsed.method, request.head + request.parsed.method_at, request.parsed.method_len,

@@ -232,6 +232,7 @@ cdef extern from "openssl/ssl.h" nogil:
     const int SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN
 
     const int SSL_CB_ACCEPT_LOOP
+    const int SSL_RECEIVED_SHUTDOWN
 
     const int SSL_AD_DECODE_ERROR
     const int SSL_AD_INTERNAL_ERROR
@@ -346,6 +347,7 @@ cdef extern from "openssl/ssl.h" nogil:
     Py_ssize_t SSL_sendfile(SSL* ssl, int file, off_t offset, size_t count, int flags)  # bytes sent; -1 failed
     int SSL_has_pending(const SSL* ssl)
     int SSL_shutdown(SSL* ssl)                                                          # 0: ours is sent; 1: both are
+    void SSL_set_shutdown(SSL* ssl, int mode)
     int SSL_get_error(const SSL* ssl, int result)
     int SSL_client_hello_get0_ext(SSL* ssl, unsigned int type, const unsigned char** data, size_t* length)
     int SSL_version(const SSL* ssl)                                                     # TLS1_3_VERSION ...

@@ -546,6 +546,10 @@ cdef class Request:
         origin = self.get_origin()
         return self.own_scheme() if origin is None else origin[1]
 
+    cdef bint is_misdirected(self) except -1:
+        """Predicate: its connection is for a name with other rules than those of the host that it is for."""
+        return self.connection is not None and not self.connection.answers_for(self.own_host())
+
     # ---- behind proxies (web.proxies) ----
 
     cdef object own_client(self):

@@ -593,5 +593,5 @@ cdef void on_progress(const SSL* ssl, int where, int result) noexcept nogil:
         return
     if (<Tls>owner).chatter <= CHATTER_MAX:
         (<Tls>owner).chatter = (<Tls>owner).chatter + 1
-    if (<Tls>owner).chatter > CHATTER_MAX:
-        (<Tls>owner).read_left = 0      # what OpenSSL has read already it still goes through: one record's length of it
+    if (<Tls>owner).chatter > CHATTER_MAX:      # so that OpenSSL ends its call, and reads no further record
+        SSL_set_shutdown((<Tls>owner).ssl, SSL_RECEIVED_SHUTDOWN)

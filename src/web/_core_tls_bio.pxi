@@ -107,8 +107,6 @@ cdef int bio_write(BIO* bio, const char* data, size_t count, size_t* done) noexc
     cdef Held* held = &(<Tls>BIO_get_data(bio)).held
     BIO_clear_retry_flags(bio)
     done[0] = 0
-    if (<Tls>BIO_get_data(bio)).chatter > CHATTER_MAX:     # fails the call, and with it the connection
-        return -1
     if held.end - held.at + count > HELD_MAX:
         BIO_set_retry_write(bio)
         return -1

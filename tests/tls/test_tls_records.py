@@ -6,8 +6,11 @@ No TLS library sends such records; here they are made by hand, of the secret tha
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import pytest
 
 from tests.tls.peer import Files, Peer, connect, shake_hands
 from tests.tls.records import DATA, HANDSHAKE, KEY_UPDATE, ONCE, Records, logged, message
-from web import Tls
+from web import Tls, TlsError
 
 CUT = 4  # all of an update's header
 STEP_READ = 32768
@@ -29,16 +32,37 @@ def cut_update(records: Records, padding: int = 0) -> tuple[bytes, bytes]:
     return pieces
 
 
-@pytest.fixture
-def cutting(files: Files, tmp_path: Path) -> Iterator[tuple[Tls, Peer, Records]]:
+def opened(files: Files, folder: Path, *, ktls: bool = False) -> tuple[Tls, Peer, Records]:
+    """A connection and its client after the handshake, and what seals the client's records."""
     client = files.client(ssl.TLSVersion.TLSv1_3)
-    client.keylog_filename = str(tmp_path / "secrets")
-    connection, peer = connect(files.context(), client)
+    client.keylog_filename = str(folder / "secrets")
+    connection, peer = connect(files.context(ktls=ktls), client)
     shake_hands(connection, peer)
     client.keylog_filename = None  # type: ignore[assignment]  # closes the file
     assert connection.cipher == "TLS_AES_128_GCM_SHA256"
-    _, secret = logged(tmp_path / "secrets", "CLIENT_TRAFFIC_SECRET_0")
-    yield connection, peer, Records(secret)
+    _, secret = logged(folder / "secrets", "CLIENT_TRAFFIC_SECRET_0")
+    return connection, peer, Records(secret)
+
+
+@pytest.fixture
+def cutting(files: Files, tmp_path: Path) -> Iterator[tuple[Tls, Peer, Records]]:
+    connection, peer, records = opened(files, tmp_path)
+    yield connection, peer, records
+    connection.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a flood fits into its socket buffers")
+@pytest.mark.parametrize("ktls", [False, True])
+def test_a_flood_of_key_updates_ends_within_the_call(files: Files, tmp_path: Path, ktls: bool) -> None:
+    """Also where OpenSSL reads from the socket itself, as it does for kernel TLS: most of the flood stays there."""
+    connection, peer, records = opened(files, tmp_path, ktls=ktls)
+    flood = b"".join(records.update() for _ in range(4000))
+    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * len(flood))
+    assert peer.sock.send(flood) == len(flood)
+    with pytest.raises(TlsError, match="too many key updates"):
+        connection.recv(10)
+    left = fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4))
+    assert int.from_bytes(left, sys.byteorder) > len(flood) - 40_000
     connection.close()
 
 

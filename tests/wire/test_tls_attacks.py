@@ -308,7 +308,7 @@ def test_tickets_permit_no_early_data(site: Site, tmp_path: Path) -> None:
             if inner == HANDSHAKE:
                 tickets.append(opened)
     assert [ticket[0] for ticket in tickets] == [NEW_SESSION_TICKET]
-    assert int.from_bytes(tickets[0][4:8], "big") == 7200
+    assert int.from_bytes(tickets[0][4:8], "big") == 43200
     assert tickets[0][-2:] == b"\0\0"  # no extensions
     peer.close()
 
