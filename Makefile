@@ -7,6 +7,7 @@
 #   make asan      the tests under AddressSanitizer and UBSan (Linux, glibc)
 #   make faults    every call of OpenSSL fails in turn; and is that seen? (Linux, x86-64 and aarch64)
 #   make cov       coverage of Python and Cython     make cross   compile the C headers for other systems
+#   make tls-audit what scanners of TLS servers (sslyze, testssl.sh) say
 #   make bench-load  whole servers, ours and others  make clean       remove what was built
 #   make distclean   the virtual environment too
 #
@@ -42,7 +43,7 @@ $(shell mkdir -p build; echo '$(SETTINGS)' | cmp -s - build/settings || echo '$(
 
 GLIBC := $(shell getconf GNU_LIBC_VERSION 2>/dev/null)
 
-.PHONY: run test lint asan faults cov bench bench-load fuzz wheel cross clean distclean build
+.PHONY: run test lint asan faults cov bench bench-load fuzz tls-audit wheel cross clean distclean build
 .DEFAULT_GOAL := build
 
 build: $(CORE)
@@ -133,6 +134,18 @@ cov: $(CORE) build/cov/built$(EXT_SUFFIX) $(VENV)/.group-cov
 	cd build/cov && PYTHONPATH=$(CURDIR)/build/cov/src:$(CURDIR) $(CURDIR)/$(PY) -m coverage run -m pytest \
 	    -c ../../pyproject.toml --rootdir ../.. --benchmark-disable $(ARGS) ../../tests
 	cd build/cov && $(CURDIR)/$(PY) -m coverage report
+
+# ---- TLS, seen from outside ----
+
+# An environment of its own: sslyze is particular about the versions of what it needs.
+build/audit/made: pyproject.toml $(READY)
+	@echo "installing the tools for tls-audit"
+	@rm -rf build/audit && $(PY) -m venv --without-pip build/audit
+	@$(PIP) --python build/audit/bin/python install --group audit
+	@touch $@
+
+tls-audit: $(CORE) $(VENV)/.group-test build/audit/made
+	$(PY) tools/tls_audit.py --sslyze-python build/audit/bin/python $(ARGS)
 
 # ---- distribution ----
 

@@ -7,11 +7,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.browser import HOW_TO_GET, Browser, Page, find_program
 from web import _core
 
 _core.abort_on_illegal_steps(True)
+settings.register_profile("suite", deadline=None)  # no test judges a time: the machine may be busy
+settings.load_profile("suite")
 
 
 def open_fds() -> dict[int, str]:

@@ -1,7 +1,8 @@
 """What a server does in its life, for a leak checker to look at: ``make asan`` runs it under LeakSanitizer.
 
 Plain and TLS connections over socket pairs: answers small, large, from a file and from what is kept of one, errors,
-kept requests, health routes, counters, handshakes that fail, WebSockets, peers that leave at each point; and the codec.
+kept requests, health routes, counters, handshakes that fail, WebSockets, PROXY headers, peers that leave at each point;
+and the codec.
 A program, not a test: LeakSanitizer looks when a process ends.
 """
 
@@ -97,6 +98,25 @@ def tls(server: web.Server, context: web.TlsContext, trusting: ssl.SSLContext, d
             with suppress(BlockingIOError):
                 client.send(sent.read())
             drain(client, server, received)
+
+
+def proxied(app: web.App, folder: str, context: web.TlsContext | None) -> None:
+    """Connections that begin with a PROXY header, in two pieces: whole, wrong, and unfinished; fields that count."""
+    header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
+    binary = b"\r\n\r\n\0\r\nQUIT\n\x20\0\x03\xe8" + bytes(1000)
+    asked = b"GET /keep HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Host: b\r\n\r\n"
+    proxies = web.Proxies("unix", fields="x-forwarded", host=True)
+    server = web.Server(app, f"unix:{folder}/proxied", tls=context, proxies=proxies, proxy_protocol=True)
+    server.open()
+    for data in (header + asked, binary + asked, header[:20], binary[:500], header[:-1] + b"x", b"nonsense"):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{folder}/proxied")
+            client.setblocking(False)
+            for piece in (data[:9], data[9:]):
+                with suppress(BrokenPipeError):
+                    client.send(piece)
+                drain(client, server)
+    server.close()
 
 
 def websocket_codec() -> None:
@@ -195,6 +215,8 @@ def main() -> None:
             server.stop(0)
             server.run_once(0)
             server.close()
+            proxied(app, folder, None)
+            proxied(app, folder, context)
     kept.clear()
     sockets.clear()
     malloc = ctypes.CDLL(None).malloc  # lost at once: the report shows that somebody looked

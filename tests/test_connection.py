@@ -458,8 +458,9 @@ def test_a_servers_connection_refuses_the_steps_and_shows_its_facts(tls: bool, p
 
 BARE = (
     *("Connection", "Plain", "Tls", "Loop", "Listener", "TlsContext", "Request", "Response", "Router", "Endpoint"),
-    *("WebSocket", "Connect", "Message", "Binary", "Close"),
+    *("WebSocket", "Connect", "Message", "Binary", "Close", "TicketKeys", "KeyLog"),
     *("Hook", "Chain", "Hosts", "Fault", "Dispatcher", "RequestParser", "ChunkedDecoder", "ParsedRequest"),
+    "Networks",
 )
 ODD: list[tuple[Any, ...]] = [
     (),

@@ -153,10 +153,10 @@ def seen(port: int) -> bytes | None:
 
 
 @contextlib.contextmanager
-def serving_tls(workers: int, folder: Path) -> Iterator[tuple[Process, int, int]]:
+def serving_tls(workers: int, folder: Path, tickets: str = "None") -> Iterator[tuple[Process, int, int]]:
     """(program, its plain and its TLS port); the certificate lies in the folder."""
-    more = """
-server.listen("127.0.0.1", 0, web.TlsContext("dev-cert.pem", "dev-key.pem"))
+    more = f"""
+server.listen("127.0.0.1", 0, web.TlsContext("dev-cert.pem", "dev-key.pem", tickets={tickets}))
 server.open()
 print(server.urls[1].rpartition(":")[2], server.urls[0].rpartition(":")[2], flush=True)
 server.run()
@@ -237,6 +237,99 @@ def test_sessions_are_resumed_by_every_worker_and_after_a_reload(tmp_path: Path,
         ask(session)
         child.signal(TERM)
         assert child.finish()[0] == 0
+
+
+class Resumer:
+    """A client that keeps its sessions."""
+
+    def __init__(self, folder: Path, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> None:
+        self.context = ssl.create_default_context(cafile=folder / "dev-cert.pem")
+        self.context.minimum_version = self.context.maximum_version = version
+
+    def ask(self, port: int, session: ssl.SSLSession | None = None) -> tuple[ssl.SSLSession, bool, bytes]:
+        """(the session afterwards, whether it was resumed, the answer)"""
+        with (
+            connect(port) as sock,
+            self.context.wrap_socket(sock, server_hostname="localhost", session=session) as tls,
+        ):
+            answer = body(get(tls))
+            assert tls.session is not None
+            return tls.session, bool(tls.session_reused), answer
+
+
+FILE = "web.TicketKeys('tickets.key', lifetime=604800)"
+
+
+def put_ticket_file(folder: Path) -> None:
+    (folder / "tickets.key").touch(0o600)
+    (folder / "tickets.key").write_bytes(os.urandom(64))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_ticket_file_is_shared_and_reloaded(tmp_path: Path, workers: int) -> None:
+    """Two servers that know nothing of each other, as on two machines; then one hears of a new file, then the other."""
+    put_certificate(tmp_path)
+    put_ticket_file(tmp_path)
+    with serving_tls(workers, tmp_path, FILE) as (one, _, here), serving_tls(0, tmp_path, FILE) as (other, _, there):
+        client = Resumer(tmp_path)
+        old, _, _ = client.ask(here)
+        assert client.ask(there, old)[1]
+        put_ticket_file(tmp_path)
+        one.signal(USR1)
+        one.says("certificates are reloaded")
+
+        def knows_both() -> bool:  # each worker has heard of it when its tickets are of no use elsewhere
+            found = [client.ask(here, old) for _ in range(20)]
+            assert all(resumed for _, resumed, _ in found)
+            return not any(client.ask(there, session)[1] for session, _, _ in found)
+
+        until(knows_both)
+        new, _, _ = client.ask(here, old)
+        other.signal(HUP)
+        other.says("certificates are reloaded")
+        assert [client.ask(there, session)[1] for session in (old, new)] == [True, True]
+        (tmp_path / "tickets.key").chmod(0o644)
+        one.signal(USR1)
+        assert "chmod 600" in one.says("the old ones stay")
+        assert all(client.ask(here, session)[1] for session in [old, new] * 10)
+        if workers:
+            (tmp_path / "tickets.key").chmod(0o600)
+            one.signal(HUP)
+            one.says("the reload is done")
+            assert all(client.ask(here, session)[1] for session in [old, new] * 10)  # by workers forked since
+        for child in (one, other):
+            child.signal(TERM)
+            assert child.finish()[0] == 0
+
+
+@pytest.mark.parametrize("tickets", [FILE, "None"])
+def test_sessions_go_on_through_an_upgrade_where_keys_come_from_a_file(tmp_path: Path, tickets: str) -> None:
+    put_certificate(tmp_path)
+    put_ticket_file(tmp_path)
+    with serving_tls(2, tmp_path, tickets) as (child, _, secure):
+        client = Resumer(tmp_path)
+        session, _, before = client.ask(secure)
+        child.signal(USR2)
+        child.says("is ready; this one ends")
+        old_master = before.split()[0]
+        until(lambda: all(client.ask(secure)[2].split()[0] != old_master for _ in range(20)))
+        assert all(client.ask(secure, session)[1] is (tickets == FILE) for _ in range(10))
+
+
+def test_the_master_forgets_old_ticket_keys(tmp_path: Path) -> None:
+    """It has no handshakes, which would do it."""
+    put_certificate(tmp_path)
+    more = """
+import web.processes
+web.processes._FORGET_EVERY = 0.05
+web.listeners.Listeners.forget_old_tickets = lambda self, real=web.listeners.Listeners.forget_old_tickets: (
+    real(self), print("forgot", os.getpid(), flush=True))
+server.listen("127.0.0.1", 0, web.TlsContext("dev-cert.pem", "dev-key.pem"))
+"""
+    with process(*program(SERVER, TWO, more), cwd=tmp_path) as child:
+        child.line()
+        for _ in range(3):
+            assert child.line() == f"forgot {child.popen.pid}"
 
 
 # -- upgrade -----------------------------------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ python=$1
 shift
 
 python_alone="access_log conditional content_codings cookies cors csrf dates docs errors_form example_todo examples
-    hook_checks negotiation ranges rate_limit redirect request_id security_headers sessions signing static_options
+    forwarded hook_checks negotiation ranges rate_limit redirect request_id security_headers sessions signing static_options
     testing testing_async testing_cookies testing_decoding testing_exchange testing_multipart testing_parser
     testing_requests time_limit typed_json types url_for vary ws_handshake"
-programs="build clients demo drain_process privileges processes reload server_process stub systemd upgrade
+programs="build clients demo deployment drain_process privileges processes reload server_process stub systemd upgrade
     uploads_memory worker"
 left_out=
 if [ $# = 0 ]; then

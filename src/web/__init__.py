@@ -19,6 +19,7 @@ from web._core import (
     Request,
     Response,
     SocketClosed,
+    TicketKeys,
     TlsContext,
     TlsError,
     WebSocket,
@@ -38,6 +39,7 @@ from web.groups import group
 from web.hosts import hosts
 from web.limits import Limits
 from web.metrics import livez, metrics, readyz
+from web.proxies import Proxies
 from web.rate_limit import rate_limit
 from web.redirect import redirect_to_https
 from web.redis_broker import RedisBroker
@@ -81,6 +83,7 @@ __all__ = [
     "ListenError",
     "Message",
     "Plain",
+    "Proxies",
     "RedisBroker",
     "Request",
     "Response",
@@ -90,6 +93,7 @@ __all__ = [
     "Session",
     "Signer",
     "SocketClosed",
+    "TicketKeys",
     "Tls",
     "TlsContext",
     "TlsError",

@@ -6,6 +6,7 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_poller      declarations of the C headers: sockets, the poller
     _core_errors      errno -> exception; why connections close
     _core_http1       request head parser (_fields, _host, _chunked, _write: its parts): pure, no I/O
+    _core_networks    blocks of addresses; _core_proxy: the PROXY protocol, read before all else
     _core_websocket   WebSocket frames: reader and writer; _core_deflate, _core_websocket_message: messages; pure
     _core_hotpath     those pieces as Python objects, for measuring and for tests; _core_websocket_hotpath
     _core_stats       what is counted, in memory that worker processes share
@@ -31,6 +32,8 @@ A map of the parts, in the order in which they are included; each names its stat
     _core_tls_files   certificates, keys, authorities and revocation lists: read and given to OpenSSL
     _core_tls_sites   what a server shows and asks by host name; clients' certificates
     _core_tls_context TlsContext: all of that, loaded
+    _core_tls_tickets keys of session tickets
+    _core_tls_keylog  secrets of connections in a file, for debugging
     _core_tls_bio     how OpenSSL reaches the socket
     _core_tls_hello   what a ClientHello asks for: name and protocol
     _core_tls         Tls: handshake, read, write, shutdown; with the parts since Certificate the only caller of OpenSSL
@@ -63,6 +66,7 @@ from cpython.ref cimport Py_REFCNT
 from cpython.unicode cimport PyUnicode_InternFromString
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport abort
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strcmp, strlen
 from posix.types cimport off_t, time_t
@@ -77,14 +81,17 @@ cdef class Connection
 cdef class Dispatcher
 cdef class _FileParts
 cdef class Inflow
+cdef class KeyLog
 cdef class Listener
 cdef class Loop
+cdef class Networks
 cdef class Pending
 cdef class Plain(Connection)
 cdef class Pool
 cdef class Request
 cdef class Response
 cdef class Spool
+cdef class TicketKeys
 cdef class Tls(Connection)
 cdef class TlsContext
 cdef class WebSocket
@@ -97,6 +104,8 @@ include "_core_http1_fields.pxi"
 include "_core_http1_host.pxi"
 include "_core_http1_chunked.pxi"
 include "_core_http1_write.pxi"
+include "_core_networks.pxi"
+include "_core_proxy.pxi"
 include "_core_websocket.pxi"
 include "_core_deflate.pxi"
 include "_core_websocket_message.pxi"
@@ -125,6 +134,8 @@ include "_core_tls_policy.pxi"
 include "_core_tls_files.pxi"
 include "_core_tls_sites.pxi"
 include "_core_tls_context.pxi"
+include "_core_tls_tickets.pxi"
+include "_core_tls_keylog.pxi"
 include "_core_tls_bio.pxi"
 include "_core_tls_hello.pxi"
 include "_core_tls.pxi"

@@ -2,6 +2,7 @@
 #
 # States of the transport (Transport below); transport_step is the one function that changes them:
 #
+#     PROXY        PROXY protocol: its header has not come whole; not a byte of anything else was taken (_core_proxy)
 #     PEEK         TLS port, not a byte seen yet: no SSL object, a silent client costs this object and its fd
 #     HANDSHAKING  TLS: SSL_accept is under way, driven by readiness
 #     OPEN         bytes of the application's protocol flow
@@ -18,18 +19,20 @@
 # leaves what it waits for in read_wants or write_wants, and clears it when it is tried again.
 
 cdef enum Transport:
-    TRANSPORT_PEEK = 1
-    TRANSPORT_HANDSHAKING = 2
-    TRANSPORT_OPEN = 3
-    TRANSPORT_CLOSING = 4
-    TRANSPORT_LINGERING = 5
-    TRANSPORT_CLOSED = 6
+    TRANSPORT_PROXY = 1
+    TRANSPORT_PEEK = 2
+    TRANSPORT_HANDSHAKING = 3
+    TRANSPORT_OPEN = 4
+    TRANSPORT_CLOSING = 5
+    TRANSPORT_LINGERING = 6
+    TRANSPORT_CLOSED = 7
 
 # The legal steps: for each state the set of states that may follow it, as bits. Every state but CLOSED may fail to
 # CLOSED.
-cdef unsigned char[7] TRANSPORT_STEPS
+cdef unsigned char[8] TRANSPORT_STEPS
 TRANSPORT_STEPS[:] = [
     0,
+    (1 << TRANSPORT_PEEK) | (1 << TRANSPORT_OPEN) | (1 << TRANSPORT_CLOSED),                # PROXY
     (1 << TRANSPORT_HANDSHAKING) | (1 << TRANSPORT_LINGERING) | (1 << TRANSPORT_CLOSED),    # PEEK (plain HTTP lingers)
     (1 << TRANSPORT_OPEN) | (1 << TRANSPORT_CLOSED),                                        # HANDSHAKING
     (1 << TRANSPORT_CLOSING) | (1 << TRANSPORT_CLOSED),                                     # OPEN
@@ -83,7 +86,11 @@ cdef class Connection:
     cdef unsigned char write_wants       # the same for a blocked write, handshake or shutdown
     cdef bint hello_seen                 # TLS: the whole ClientHello came
     cdef bint busy                       # a step is running (standalone use: two threads on one SSL corrupt it)
+    cdef unsigned char announced         # Announced: what a PROXY header said (_core_proxy)
+    cdef unsigned int read_cost          # of the last recv_some, beside its bytes: the bytes it might have read instead
     cdef web_address peer_address
+    cdef web_address client_address      # the peer's, or the one that a PROXY header announced
+    cdef ProxyPart* proxy_part           # owned: what came of that header, until it is whole; or NULL
     cdef object blocked                  # standalone: what a blocked send() or send_file() must be repeated with
 
     # served: touched by the loop's thread only
@@ -116,6 +123,10 @@ cdef class Connection:
         self.release()
 
     # -- the operations, overridden by Plain and Tls; the contract is conn_helpers.h's -------------------------------
+
+    cdef Transport first_state(self) noexcept nogil:
+        """In which a connection begins, or goes on after a PROXY header."""
+        return TRANSPORT_CLOSED
 
     cdef int handshake_step(self) noexcept nogil:
         return WEB_FAILED
@@ -161,6 +172,7 @@ cdef class Connection:
 
     cdef void release(self) noexcept nogil:
         """Closes the fd and frees what the transport holds. No I/O on the connection; may be called again."""
+        proxy_free(self)
         web_close_fd(&self.fd)
         self.transport = TRANSPORT_CLOSED
 
@@ -177,7 +189,7 @@ cdef class Connection:
         """A Plain connection that takes the fd of a connected ``socket.socket``; the socket object is left detached."""
         cdef Plain self = Plain.__new__(Plain)
         take_socket(self, sock)
-        self.transport = TRANSPORT_OPEN
+        self.transport = self.first_state()
         return self
 
     @staticmethod
@@ -187,7 +199,7 @@ cdef class Connection:
         context.load()
         take_socket(self, sock)
         self.context = context
-        self.transport = TRANSPORT_PEEK
+        self.transport = self.first_state()
         return self
 
     # -- what an application may read --------------------------------------------------------------------------------
@@ -201,6 +213,12 @@ cdef class Connection:
     def peer(self):
         """(host, port) of the other end; None for a Unix socket."""
         return address_tuple(&self.peer_address)
+
+    @property
+    def client(self):
+        """(host, port) that a PROXY header announced; where there was none, or it announced nobody, those of the other
+        end, as ``peer``."""
+        return address_tuple(&self.client_address)
 
     @property
     def local(self):
@@ -380,7 +398,7 @@ cdef class Connection:
         self.release()
 
     def __repr__(self):
-        cdef str state = ("", "peek", "handshaking", "open", "closing", "lingering", "closed")[self.transport]
+        cdef str state = ("", "proxy", "peek", "handshaking", "open", "closing", "lingering", "closed")[self.transport]
         return f"<{type(self).__name__} {state} fd={self.fd} peer={self.peer}>"
 
 
@@ -389,6 +407,9 @@ cdef class Plain(Connection):
     """A connection without TLS."""
 
     __match_args__ = ("peer",)
+
+    cdef Transport first_state(self) noexcept nogil:
+        return TRANSPORT_OPEN
 
     cdef int handshake_step(self) noexcept nogil:
         return 1
@@ -448,4 +469,5 @@ cdef int take_socket(Connection c, object sock) except -1:
     if web_prepare_fd(c.fd) < 0:
         raise_errno("the socket cannot be made non-blocking")
     web_socket_address(c.fd, 1, &c.peer_address)
+    c.client_address = c.peer_address
     return 1

@@ -47,9 +47,9 @@ cdef class Dispatcher:
     ``folders``: callables ``(request) -> Response or None``, tried in order for GET and HEAD when no route matches;
     ``owners``: for each of them the scope of its group, or None; ``scopes``: those of groups with a prefix; ``hosts``:
     None for all; ``dumps`` and ``loads``: App(json=...)'s, or None for the standard library's; ``sessions``: opens
-    ``req.session``, or None; ``dev``: tracebacks are shown to the client; ``threads``: whether plain handlers run in
-    the pool where their route does not say; ``on_failure``: called with (request, exception), in whichever thread it
-    is, before an exception becomes a 500 (``web.testing``), or None.
+    ``req.session``, or None; ``proxies``: whose fields are believed, or None; ``dev``: tracebacks are shown to the
+    client; ``threads``: whether plain handlers run in the pool where their route does not say; ``on_failure``: called
+    with (request, exception), in whichever thread it is, before an exception becomes a 500 (``web.testing``), or None.
     """
     cdef readonly object app
     cdef readonly Router router
@@ -66,6 +66,7 @@ cdef class Dispatcher:
     cdef object dumps           # None: the standard library's
     cdef object loads
     cdef object sessions        # web.sessions.Sessions; None: the App has none
+    cdef object proxies         # web.proxies.Proxies whose fields are believed; None: nobody's are
     cdef object on_failure
     cdef bint threads
     cdef bint hooks_async
@@ -81,7 +82,7 @@ cdef class Dispatcher:
 
     def __init__(self, Router router not None, *, app=None, tuple before=None, tuple after=None, Hook errors=None,
                  tuple folders not None=(), tuple owners=None, tuple scopes not None=(), Hosts hosts=None, dumps=None,
-                 loads=None, sessions=None, bint dev=False, bint threads=False, on_failure=None):
+                 loads=None, sessions=None, proxies=None, bint dev=False, bint threads=False, on_failure=None):
         self.router = router
         self.app = app
         self.before = before or None
@@ -97,6 +98,7 @@ cdef class Dispatcher:
         self.dumps = dumps
         self.loads = _json_loads if loads is None else loads
         self.sessions = sessions
+        self.proxies = proxies
         self.dev = dev
         self.threads = threads
         self.on_failure = on_failure
@@ -133,9 +135,10 @@ cdef class Dispatcher:
     cdef Endpoint _find_wide(self, Request request):
         """find() with hosts() and groups."""
         cdef Endpoint endpoint
+        request.dispatcher = self       # a proxy may name the host
         if self.hosts is not None and not self.hosts.admits(request.host):
             return self.misdirected
-        if self.checks_names and request.connection is not None and not request.connection.answers_for(request.host):
+        if self.checks_names and request.is_misdirected():
             return self.misdirected
         endpoint = self.router.route(
             request.parsed.method, request.head + request.parsed.method_at, request.parsed.method_len,

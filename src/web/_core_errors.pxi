@@ -30,13 +30,15 @@ cdef enum CloseReason:
     CLOSE_ILLEGAL_STEP = 20         # a state machine was asked for a step that it does not have: a defect of ours
     CLOSE_WEBSOCKET = 21            # a WebSocket's peer broke the protocol or a limit
     CLOSE_WEBSOCKET_SILENT = 22     # a WebSocket's peer answered no ping
-    CLOSE_REASON_COUNT = 23
+    CLOSE_PROXY_HEADER = 23         # PROXY protocol: no header came, or none that is valid
+    CLOSE_UNTRUSTED_PROXY = 24      # PROXY protocol: the peer is none of the proxies; it was not taken into service
+    CLOSE_REASON_COUNT = 25
 
 cdef tuple CLOSE_REASONS = (
     "none", "done", "peer_left", "truncated", "bad_request", "handshake_failed", "plain_on_tls", "tls_failed",
     "handshake_timeout", "head_timeout", "idle_timeout", "body_slow", "response_slow", "linger_timeout", "made_room",
     "refused", "file_shrank", "handler", "stopped", "no_memory", "illegal_step",
-    "websocket", "websocket_silent",
+    "websocket", "websocket_silent", "proxy_header", "untrusted_proxy",
 )
 
 

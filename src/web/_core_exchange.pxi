@@ -94,6 +94,7 @@ cdef struct Http1:
 cdef enum:
     READ_CHUNK = 16384          # asked of the transport at a time
     READ_BUDGET = 262144        # bytes that one connection may read in one turn
+    READ_COST = 4096            # what one read counts for at least: a record of one byte is opened and parsed, too
     PIPELINE_BUDGET = 32        # requests that one connection may have answered in one turn
     PROBE_ANSWERED = 2          # exchange_parse: a health route was answered, without the application
     PROBE_NONE = -10
@@ -339,6 +340,12 @@ cdef Py_ssize_t exchange_receive(Loop loop, Connection c, size_t budget) noexcep
     return n
 
 
+cdef size_t budget_after(Connection c, size_t budget, Py_ssize_t n) noexcept nogil:
+    """What is left of a turn's share after a read of n bytes: what it cost counts, not only what it brought."""
+    cdef size_t spent = <size_t>max(n, <Py_ssize_t>READ_COST) + c.read_cost
+    return budget - spent if spent < budget else 0
+
+
 cdef void exchange_read(Loop loop, Connection c) noexcept nogil:
     """The transport is readable, or input is left from the turn before: reads and parses until a request is READY,
     nothing is left, or the turn's share is used up."""
@@ -388,7 +395,7 @@ cdef void exchange_read(Loop loop, Connection c) noexcept nogil:
         if n == WEB_END:
             http.peer_ended = True
             continue
-        budget = budget - n if <size_t>n < budget else 0
+        budget = budget_after(c, budget, n)
 
 
 cdef bint exchange_is_busy(Connection c) noexcept nogil:

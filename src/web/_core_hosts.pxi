@@ -4,6 +4,13 @@
 cimport cython
 
 
+def is_authority(str text not None):
+    """Whether a text is a host, perhaps with a port, as it may stand in a Host field."""
+    cdef Py_ssize_t[1] size
+    cdef const char* data = PyUnicode_AsUTF8AndSize(text, size)
+    return _http1_is_authority(<const unsigned char*>data, size[0], 0) == 1
+
+
 @cython.final
 cdef class Hosts:
     """``Hosts(exact, suffixes)``, in lower case and without port: whole names and addresses; the ends of names that

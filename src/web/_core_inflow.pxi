@@ -139,7 +139,7 @@ cdef void inflow_read(Loop loop, Connection c) noexcept nogil:
         if n == WEB_END:
             http.peer_ended = True
             continue
-        budget = budget - n if <size_t>n < budget else 0
+        budget = budget_after(c, budget, n)
     if http.body_len > 0:
         loop_queue_call(loop, c)
     elif budget == 0:

@@ -19,6 +19,7 @@ cdef class Listener:
     """A listening socket of a loop: plain, or TLS when it has a context."""
     cdef int fd
     cdef TlsContext context     # None: plain
+    cdef Networks proxies       # who may connect, and has to begin with a PROXY header; None: all, and nobody does
     cdef Deadline pause
     cdef bint watched
 
@@ -81,19 +82,25 @@ cdef int listener_accept(Loop loop, Listener listener) noexcept nogil:
 cdef int adopt_accepted(Loop loop) except -1:
     """Makes connections of what was accepted (GIL)."""
     cdef Accepted* slot
+    cdef Listener listener
     cdef int i
     for i in range(loop.accepted_count):
         slot = &loop.accepted[i]
+        listener = <Listener>slot.listener
         try:
-            adopt_fd(loop, &slot.fd, &slot.peer, (<Listener>slot.listener).context)
+            if listener.proxies is None or networks_hold(listener.proxies, &slot.peer):
+                adopt_fd(loop, &slot.fd, &slot.peer, listener.context, listener.proxies is not None)
+            else:
+                loop.row.counts.closed[<int>CLOSE_UNTRUSTED_PROXY] += 1
         finally:
             web_close_fd(&slot.fd)      # not taken over: no memory, or no room
     loop.accepted_count = 0
     return 1
 
 
-cdef Connection adopt_fd(Loop loop, int* fd, const web_address* peer, TlsContext context):
-    """Takes an fd into service; None (and the fd stays its caller's) when a cap is reached and nobody makes room."""
+cdef Connection adopt_fd(Loop loop, int* fd, const web_address* peer, TlsContext context, bint proxied):
+    """Takes an fd into service; None (and the fd stays its caller's) when a cap is reached and nobody makes room.
+    proxied: it begins with a PROXY header."""
     cdef Connection c
     while loop.count >= loop.limits.connections:
         if loop_make_room(loop) < 0:
@@ -101,15 +108,14 @@ cdef Connection adopt_fd(Loop loop, int* fd, const web_address* peer, TlsContext
             return None
     if context is None:
         c = Plain.__new__(Plain)
-        c.transport = TRANSPORT_OPEN
     else:
         c = Tls.__new__(Tls)
         (<Tls>c).context = context
-        c.transport = TRANSPORT_PEEK
-    c.peer_address = peer[0]
+    c.transport = TRANSPORT_PROXY if proxied else c.first_state()
+    c.peer_address = c.client_address = peer[0]
     c.fd = web_detach_fd(fd)
     web_no_delay(c.fd, &c.peer_address)
-    loop_take_in(loop, c, DEADLINE_HEAD if context is None else DEADLINE_HANDSHAKE)
+    loop_take_in(loop, c, DEADLINE_HEAD if c.transport == TRANSPORT_OPEN else DEADLINE_HANDSHAKE)
     return c
 
 
@@ -139,7 +145,7 @@ cdef void loop_count_unfinished(Loop loop, Connection c) noexcept nogil:
         if victim == NULL:
             break
         take_out(loop, <Connection>victim.owner, CLOSE_MADE_ROOM)
-    unfinished_begin(&loop.sources, &c.unfinished, web_source_key(&c.peer_address))
+    unfinished_begin(&loop.sources, &c.unfinished, web_source_key(&c.client_address))
     loop.row.gauges.unfinished = loop.sources.count
 
 

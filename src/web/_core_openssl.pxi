@@ -22,6 +22,12 @@ cdef extern from "openssl/types.h" nogil:
     ctypedef struct EVP_PKEY
     ctypedef struct EVP_MD
     ctypedef struct EVP_CIPHER
+    ctypedef struct EVP_CIPHER_CTX
+    ctypedef struct EVP_MAC
+    ctypedef struct EVP_MAC_CTX
+    ctypedef struct OSSL_LIB_CTX
+    ctypedef struct OSSL_PARAM:
+        pass
     ctypedef struct BIGNUM
     ctypedef struct ASN1_INTEGER
     ctypedef struct ASN1_TIME
@@ -48,6 +54,7 @@ cdef extern from "openssl/err.h" nogil:
     const char* ERR_reason_error_string(unsigned long code)     # static, may be NULL
 
 cdef extern from "openssl/rand.h" nogil:
+    int RAND_bytes(unsigned char* to, int count)
     int RAND_priv_bytes(unsigned char* to, int count)
 
 cdef extern from "openssl/bio.h" nogil:
@@ -110,6 +117,27 @@ cdef extern from "openssl/evp.h" nogil:
     void EVP_PKEY_free(EVP_PKEY* key)
     int EVP_PKEY_get_base_id(const EVP_PKEY* key)               # the kind of key: a NID
     const EVP_MD* EVP_sha256()
+    EVP_CIPHER* EVP_CIPHER_fetch(OSSL_LIB_CTX* library, const char* name, const char* properties)
+    void EVP_CIPHER_free(EVP_CIPHER* cipher)
+    int EVP_EncryptInit_ex2(EVP_CIPHER_CTX* ctx, const EVP_CIPHER* cipher, const unsigned char* key,
+                            const unsigned char* iv, const OSSL_PARAM* params)
+    int EVP_DecryptInit_ex2(EVP_CIPHER_CTX* ctx, const EVP_CIPHER* cipher, const unsigned char* key,
+                            const unsigned char* iv, const OSSL_PARAM* params)
+    EVP_MAC* EVP_MAC_fetch(OSSL_LIB_CTX* library, const char* name, const char* properties)
+    void EVP_MAC_free(EVP_MAC* mac)
+    EVP_MAC_CTX* EVP_MAC_CTX_new(EVP_MAC* mac)
+    void EVP_MAC_CTX_free(EVP_MAC_CTX* ctx)
+    int EVP_MAC_CTX_set_params(EVP_MAC_CTX* ctx, const OSSL_PARAM* params)
+    int EVP_MAC_init(EVP_MAC_CTX* ctx, const unsigned char* key, size_t length, const OSSL_PARAM* params)
+    int EVP_MAC_update(EVP_MAC_CTX* ctx, const unsigned char* data, size_t length)
+    int EVP_MAC_final(EVP_MAC_CTX* ctx, unsigned char* out, size_t* length, size_t size)
+
+cdef extern from "openssl/core_names.h" nogil:
+    const char* OSSL_MAC_PARAM_DIGEST
+
+cdef extern from "openssl/params.h" nogil:
+    OSSL_PARAM OSSL_PARAM_construct_utf8_string(const char* name, char* text, size_t length)    # 0: strlen
+    OSSL_PARAM OSSL_PARAM_construct_end()
 
 cdef extern from "openssl/x509.h" nogil:
     const long X509_VERSION_3
@@ -196,11 +224,15 @@ cdef extern from "openssl/ssl.h" nogil:
     const int SSL_R_CERTIFICATE_VERIFY_FAILED
     const int SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE
     const int SSL_R_UNEXPECTED_EOF_WHILE_READING
+    const int SSL_R_TOO_MANY_KEY_UPDATES
     const int SSL_AD_REASON_OFFSET
     const int SSL_R_TLSV1_ALERT_UNKNOWN_CA
     const int SSL_R_SSLV3_ALERT_BAD_CERTIFICATE
     const int SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED
     const int SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN
+
+    const int SSL_CB_ACCEPT_LOOP
+    const int SSL_RECEIVED_SHUTDOWN
 
     const int SSL_AD_DECODE_ERROR
     const int SSL_AD_INTERNAL_ERROR
@@ -227,11 +259,6 @@ cdef extern from "openssl/ssl.h" nogil:
     const int SSL_VERIFY_NONE
     const int SSL_VERIFY_PEER
     const int SSL_VERIFY_FAIL_IF_NO_PEER_CERT
-    const int SSL_TICKET_SUCCESS                # it was decrypted
-    const int SSL_TICKET_SUCCESS_RENEW          # ... by a key that is about to go
-    const int SSL_TICKET_RETURN_IGNORE_RENEW
-    const int SSL_TICKET_RETURN_USE
-    const int SSL_TICKET_RETURN_USE_RENEW
 
     int OPENSSL_init_ssl(uint64_t options, const void* settings)
 
@@ -241,8 +268,21 @@ cdef extern from "openssl/ssl.h" nogil:
                                   const unsigned char* offered, unsigned int offered_length, void* data) noexcept nogil
     ctypedef int (*server_name_callback)(SSL* ssl, int* alert, void* data) noexcept nogil
     ctypedef int (*verify_callback)(X509_STORE_CTX* store, void* data) noexcept nogil
-    ctypedef int (*ticket_callback)(SSL* ssl, SSL_SESSION* session, const unsigned char* name, size_t length, int status,
-                                    void* data) noexcept nogil
+    ctypedef int (*ticket_key_callback)(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
+                                        EVP_MAC_CTX* mac, int issues) noexcept nogil
+    ctypedef int SSL_TICKET_STATUS
+    ctypedef int SSL_TICKET_RETURN
+    const int SSL_TICKET_SUCCESS
+    const int SSL_TICKET_SUCCESS_RENEW
+    const int SSL_TICKET_RETURN_IGNORE_RENEW
+    const int SSL_TICKET_RETURN_USE
+    const int SSL_TICKET_RETURN_USE_RENEW
+    ctypedef int (*ticket_made_callback)(SSL* ssl, void* data) noexcept nogil
+    ctypedef SSL_TICKET_RETURN (*ticket_read_callback)(
+        SSL* ssl, SSL_SESSION* session, const unsigned char* name, size_t length, SSL_TICKET_STATUS status,
+        void* data) noexcept nogil
+    ctypedef void (*keylog_callback)(const SSL* ssl, const char* line) noexcept nogil
+    ctypedef void (*info_callback)(const SSL* ssl, int where, int result) noexcept nogil
     const SSL_METHOD* TLS_server_method()
     SSL_CTX* SSL_CTX_new(const SSL_METHOD* method)
     void SSL_CTX_free(SSL_CTX* ctx)
@@ -262,14 +302,17 @@ cdef extern from "openssl/ssl.h" nogil:
     long SSL_CTX_get_session_cache_mode(SSL_CTX* ctx)
     int SSL_CTX_set_session_id_context(SSL_CTX* ctx, const unsigned char* name, unsigned int length)
     int SSL_CTX_set_num_tickets(SSL_CTX* ctx, size_t count)
-    long SSL_CTX_set_tlsext_ticket_keys(SSL_CTX* ctx, void* keys, long count)   # copies them; 1, or 0 for a wrong count
+    int SSL_CTX_set_tlsext_ticket_key_evp_cb(SSL_CTX* ctx, ticket_key_callback callback)
+    int SSL_CTX_set_session_ticket_cb(SSL_CTX* ctx, ticket_made_callback made, ticket_read_callback read, void* data)
+    long SSL_CTX_set_timeout(SSL_CTX* ctx, long seconds)                # the time-out before
+    void SSL_CTX_set_keylog_callback(SSL_CTX* ctx, keylog_callback callback)
     int SSL_CTX_set_max_early_data(SSL_CTX* ctx, uint32_t count)
     void SSL_CTX_set_read_ahead(SSL_CTX* ctx, int yes)
     void SSL_CTX_set_client_hello_cb(SSL_CTX* ctx, client_hello_callback callback, void* data)
+    void SSL_CTX_set_info_callback(SSL_CTX* ctx, info_callback callback)
     void SSL_CTX_set_alpn_select_cb(SSL_CTX* ctx, alpn_callback callback, void* data)
     long SSL_CTX_set_tlsext_servername_callback(SSL_CTX* ctx, server_name_callback callback)
     void SSL_CTX_set_cert_verify_callback(SSL_CTX* ctx, verify_callback callback, void* data)
-    int SSL_CTX_set_session_ticket_cb(SSL_CTX* ctx, void* made, ticket_callback came, void* data)
     X509_STORE* SSL_CTX_get_cert_store(const SSL_CTX* ctx)
     int SSL_CTX_add_client_CA(SSL_CTX* ctx, X509* certificate)
     int SSL_CTX_use_certificate(SSL_CTX* ctx, X509* certificate)
@@ -304,10 +347,15 @@ cdef extern from "openssl/ssl.h" nogil:
     Py_ssize_t SSL_sendfile(SSL* ssl, int file, off_t offset, size_t count, int flags)  # bytes sent; -1 failed
     int SSL_has_pending(const SSL* ssl)
     int SSL_shutdown(SSL* ssl)                                                          # 0: ours is sent; 1: both are
+    void SSL_set_shutdown(SSL* ssl, int mode)
     int SSL_get_error(const SSL* ssl, int result)
     int SSL_client_hello_get0_ext(SSL* ssl, unsigned int type, const unsigned char** data, size_t* length)
+    int SSL_version(const SSL* ssl)                                                     # TLS1_3_VERSION ...
     const char* SSL_get_version(const SSL* ssl)                                         # static
     const SSL_CIPHER* SSL_get_current_cipher(const SSL* ssl)
     const char* SSL_CIPHER_get_name(const SSL_CIPHER* cipher)                           # static
     void SSL_get0_alpn_selected(const SSL* ssl, const unsigned char** name, unsigned int* length)
+    SSL_SESSION* SSL_get_session(const SSL* ssl)                                        # not a reference
+    int SSL_SESSION_set1_ticket_appdata(SSL_SESSION* session, const void* data, size_t length)
+    int SSL_SESSION_get0_ticket_appdata(SSL_SESSION* session, void** data, size_t* length)
     int SSL_session_reused(const SSL* ssl)

@@ -31,6 +31,8 @@ cdef extern from "conn_helpers.h" nogil:
     Py_ssize_t web_send_file(int fd, int file, int64_t* offset, size_t count)
     Py_ssize_t web_read_file(int file, void* to, size_t count, int64_t offset)
     const char* web_address_text(const web_address* address, char* out)
+    void web_set_address(web_address* to, int family, const uint8_t* ip, uint16_t port)
+    int web_inet_pton(int family, const char* text, uint8_t* ip)
     int64_t web_unacknowledged(int fd)
     uint64_t web_source_key(const web_address* address)
 

@@ -166,6 +166,7 @@ cdef class Request:
     cdef object _cookies
     cdef readonly object _session           # None: nobody asked for it
     cdef object _state
+    cdef object _origin                     # (client, scheme, host), where proxies may name them
     cdef object _form
     cdef object _parts
     cdef bytes _body
@@ -227,6 +228,7 @@ cdef class Request:
         self.forget()
         self._session = None
         self._state = None
+        self._origin = None
         self._form = None
         self._parts = None
         self._body = None
@@ -378,10 +380,12 @@ cdef class Request:
 
     @property
     def host(self):
-        """str: host, perhaps port, from the target or the Host field (RFC 9110 7.2); empty when HTTP/1.0 sent none."""
+        """str: host, perhaps port, from the target or the Host field (RFC 9110 7.2); empty when HTTP/1.0 sent none.
+        With ``Proxies(host=True)`` the one that a trusted proxy names."""
         if self.head == NULL:
             raise _unbound()
-        return PyUnicode_DecodeLatin1(self.head + self.parsed.authority_at, self.parsed.authority_len, NULL)
+        origin = self.get_origin()
+        return self.own_host() if origin is None else origin[2]
 
     # ---- the body ----
 
@@ -527,18 +531,63 @@ cdef class Request:
 
     @property
     def client(self):
-        """(host, port) of the peer; None for a Unix socket or a request made by hand. A proxy's if there is one."""
+        """(host, port) of the client: the peer, or whom it names where it is one of ``Server(proxies=...)``; port 0:
+        the proxy does not tell it. None for a Unix socket or a request made by hand."""
         if self.head == NULL:
             raise _unbound()
-        peer = None if self.connection is None else (<object>self.connection).peer
-        return (peer[0], peer[1]) if isinstance(peer, tuple) and len(peer) >= 2 else None
+        origin = self.get_origin()
+        return self.own_client() if origin is None else origin[0]
 
     @property
     def scheme(self):
-        """str: "https" when the connection is TLS, else "http"."""
+        """str: "https" when the connection is TLS, else "http"; or what a trusted proxy says that the client spoke."""
         if self.head == NULL:
             raise _unbound()
+        origin = self.get_origin()
+        return self.own_scheme() if origin is None else origin[1]
+
+    cdef bint is_misdirected(self) except -1:
+        """Predicate: its connection is for a name with other rules than those of the host that it is for."""
+        return self.connection is not None and not self.connection.answers_for(self.own_host())
+
+    # ---- behind proxies (web.proxies) ----
+
+    cdef object own_client(self):
+        return None if self.connection is None else address_tuple(&self.connection.client_address)
+
+    cdef str own_scheme(self):
         return "https" if self.connection is not None and (<object>self.connection).is_tls else "http"
+
+    cdef str own_host(self):
+        return PyUnicode_DecodeLatin1(self.head + self.parsed.authority_at, self.parsed.authority_len, NULL)
+
+    cdef object get_origin(self):
+        """(client, scheme, host), by the fields of a trusted proxy where it is one that has sent this; None: the server
+        believes nobody's."""
+        cdef object proxies = None if self.dispatcher is None else self.dispatcher.proxies
+        cdef Networks networks
+        if proxies is None:
+            return None
+        if self._origin is None:
+            self._origin = (self.own_client(), self.own_scheme(), self.own_host())
+            networks = proxies.networks
+            if self.connection is not None and networks.hold_client(self.connection):
+                self._origin = proxies.origin(self._origin, self.fields_of(proxies.names))
+        return self._origin
+
+    cdef dict fields_of(self, frozenset names):
+        """Of the fields with these names, in lower case, those that were sent: name -> value, several lines as one list
+        (RFC 9110 5.3)."""
+        cdef Http1Field field
+        cdef size_t[1] at
+        cdef dict found = {}
+        at[0] = self.parsed.fields_at
+        while http1_field_next(self.head, self.parsed.fields_end, at, &field) == 1:
+            name = PyUnicode_DecodeLatin1(field.name, field.name_len, NULL).lower()
+            if name in names:
+                value = PyUnicode_DecodeLatin1(field.value, field.value_len, NULL)
+                found[name] = f"{found[name]},{value}" if name in found else value
+        return found
 
     def __repr__(self):
         if self.head == NULL:

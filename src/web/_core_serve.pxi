@@ -1,6 +1,7 @@
 # One connection's share of a turn, named after the state of its transport, and how a connection ends in good order.
 #
-#     PEEK, HANDSHAKING -> serve_handshaking      OPEN -> serve_open      CLOSING -> serve_closing
+#     PROXY -> serve_proxy        PEEK, HANDSHAKING -> serve_handshaking
+#     OPEN -> serve_open          CLOSING -> serve_closing
 #     LINGERING -> serve_lingering                CLOSED: nothing is served; take_out made it so
 #
 # All of it runs without the GIL. serve() is called for what the poller or the loop's ready list named; settle() ends a
@@ -20,6 +21,8 @@ cdef void serve(Loop loop, Connection c, int64_t handshakes_until) noexcept nogi
         serve_closing(loop, c)
     elif c.transport == TRANSPORT_LINGERING:
         serve_lingering(loop, c)
+    elif c.transport == TRANSPORT_PROXY:
+        serve_proxy(loop, c, handshakes_until)
     if not c.marks & (MARK_GONE | MARK_CALL):
         settle(loop, c)
     c.events = 0
@@ -37,6 +40,24 @@ cdef void settle(Loop loop, Connection c) noexcept nogil:
         loop_watch(loop, c, WEB_READ)
     else:
         loop_watch(loop, c, c.write_wants if c.write_wants else WEB_READ)
+
+
+cdef void serve_proxy(Loop loop, Connection c, int64_t handshakes_until) noexcept nogil:
+    """PROXY: once the header is whole, what follows it may be here already. From then on the connection counts as its
+    client's (_core_sources); under TLS the handshake still has to end in the time that began at accept."""
+    cdef int result = proxy_step(c)
+    if result == WEB_WANT_READ:
+        return
+    if result < 0:
+        take_out(loop, c, CLOSE_PROXY_HEADER)
+        return
+    unfinished_end(&loop.sources, &c.unfinished)
+    loop_count_unfinished(loop, c)
+    if c.transport == TRANSPORT_OPEN:
+        deadline_set(&loop.deadlines, &c.deadline, DEADLINE_HEAD, loop.now)
+        serve_open(loop, c)
+    else:
+        serve_handshaking(loop, c, handshakes_until)
 
 
 cdef void serve_handshaking(Loop loop, Connection c, int64_t until) noexcept nogil:
@@ -196,7 +217,7 @@ cdef void take_out(Loop loop, Connection c, CloseReason reason) noexcept nogil:
     c.marks |= MARK_GONE
     c.reason = <unsigned char>reason
     loop.row.counts.closed[<int>reason] += 1
-    if c.transport < TRANSPORT_OPEN:
+    if c.transport == TRANSPORT_PEEK or c.transport == TRANSPORT_HANDSHAKING:
         count_handshake_failure(loop, c, reason)
     loop.row.gauges.transport[c.transport] -= 1
     loop.count -= 1

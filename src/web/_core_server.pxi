@@ -180,14 +180,15 @@ cdef class Loop:
 
     # -- what a server asks ------------------------------------------------------------------------------------------
 
-    def listen(self, sock, TlsContext context=None):
-        """Takes over a listening ``socket.socket`` (it is left detached) and accepts from it, under TLS with a
-        context."""
+    def listen(self, sock, TlsContext context=None, Networks proxies=None):
+        """Takes over a listening ``socket.socket`` (it is left detached) and accepts from it, under TLS with a context;
+        with proxies from these alone, each connection with a PROXY header before all else."""
         cdef Listener listener = Listener.__new__(Listener)
         self.check_usable()
         self.heed_names(context)
         listener.fd = sock.detach()
         listener.context = context
+        listener.proxies = proxies
         if listener.fd < 0 or web_prepare_fd(listener.fd) < 0:
             raise_errno("the listening socket cannot be used")
         self.listeners.append(listener)
@@ -207,7 +208,7 @@ cdef class Loop:
         self.heed_names(context)
         holder = Connection.plain(sock)     # owns the fd until the loop does
         self.now = web_monotonic_ns()
-        c = adopt_fd(self, &holder.fd, &holder.peer_address, context)
+        c = adopt_fd(self, &holder.fd, &holder.peer_address, context, False)
         if c is None:
             holder.close()
             raise ConnectionError("no room for another connection (Limits.connections)")

@@ -184,7 +184,7 @@ cdef void socket_read(Loop loop, Connection c) noexcept nogil:
             take_out(loop, c, CLOSE_PEER_LEFT if s.state == SOCKET_OPEN else CLOSE_DONE)
             return
         s.heard = True
-        budget = budget - n if <size_t>n < budget else 0
+        budget = budget_after(c, budget, n)
     if s.whole:
         loop_queue_call(loop, c)
     exchange_write(loop, c)

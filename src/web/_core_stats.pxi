@@ -68,7 +68,7 @@ cdef struct Counts:             # uint64_t only: added up as an array
     uint64_t[6] responses       # by status class; 0: none
     Histogram latency
     Histogram turns
-    uint64_t[23] closed         # CLOSE_REASON_COUNT
+    uint64_t[25] closed         # CLOSE_REASON_COUNT
     uint64_t[6] timeouts        # TIMEOUT_COUNT
     uint64_t[14] handshakes_failed      # FAULT_COUNT
     uint64_t handshakes, handshakes_resumed
@@ -77,7 +77,7 @@ cdef struct Counts:             # uint64_t only: added up as an array
     uint64_t bytes_received, bytes_sent
 
 cdef struct Gauges:             # int64_t only
-    int64_t[7] transport        # connections by the state of their transport
+    int64_t[8] transport        # connections by the state of their transport
     int64_t active              # connections with a request under way
     int64_t unfinished          # connections without a whole handshake or request head, as the turn ended
     int64_t pending             # requests that a Task or a thread answers
@@ -262,7 +262,8 @@ cdef dict counted(Row* row):
         "accepted": counts.accepted,
         "accept_failures": counts.accept_failures,
         "connections": {
-            "handshaking": transport[<int>TRANSPORT_PEEK] + transport[<int>TRANSPORT_HANDSHAKING],
+            "handshaking": transport[<int>TRANSPORT_PROXY] + transport[<int>TRANSPORT_PEEK]
+            + transport[<int>TRANSPORT_HANDSHAKING],
             "idle": max(0, transport[<int>TRANSPORT_OPEN] - gauges.active),
             "active": gauges.active,
             "closing": transport[<int>TRANSPORT_CLOSING] + transport[<int>TRANSPORT_LINGERING],

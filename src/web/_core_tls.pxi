@@ -24,6 +24,9 @@
 #   many bytes; the same bytes come first again, and not fewer, before anything else (it sends the old ones, and reports
 #   the length of the new ones). Without kernel TLS SSL_write blocks only within a message of the peer's, and holds
 #   nothing;
+# - chatter: steps of OpenSSL's handshake machine since the handshake or since data came last. Key updates cost the
+#   peer next to nothing and us a derivation of keys each, so who sends more than CHATTER_MAX steps of them in a row is
+#   closed, and those before data count in read_cost;
 # - a Tls is drained only when recv_some said WEB_WANT_READ, or has_pending said -1: SSL_has_pending counts part of a
 #   record too, so that has_pending 1 may be followed by WEB_WANT_READ.
 
@@ -42,6 +45,8 @@ cdef extern from *:
 cdef enum:
     TLS_PLAINTEXT = -4          # handshake_step, in PEEK only: what came is no TLS record, and not a byte was taken
     TLS_RECORD = 16384          # the most plaintext in one record (RFC 8446, 5.1)
+    CHATTER_MAX = 160           # steps in a row; a key update takes three, and five when it asks for an answer
+    CHATTER_COST = 4096         # bytes that might be decrypted in the time of such a step
     TLS_HANDSHAKE_RECORD = 22   # ContentType handshake (RFC 8446, 5.1)
 
 
@@ -108,6 +113,7 @@ cdef class Tls(Connection):
     cdef unsigned int taken
     cdef unsigned int read_left             # bytes that this call of OpenSSL may still read from the socket
     cdef unsigned short blocked
+    cdef unsigned short chatter
     cdef unsigned char broken
     cdef unsigned char read_ended           # the socket said that nothing more comes
     cdef unsigned char notified             # our close_notify was made
@@ -170,6 +176,9 @@ cdef class Tls(Connection):
 
     # -- the handshake -----------------------------------------------------------------------------------------------
 
+    cdef Transport first_state(self) noexcept nogil:
+        return TRANSPORT_PEEK
+
     cdef int handshake_step(self) noexcept nogil:
         cdef int result
         cdef Py_ssize_t outcome
@@ -184,7 +193,7 @@ cdef class Tls(Connection):
         outcome = self.flush(False)     # a flight that did not go out whole comes before what answers it
         if outcome != 1:
             return <int>outcome
-        self.read_left = READ_BUDGET
+        self.read_left = STEP_READ
         prepare_call()
         result = SSL_accept(self.ssl)
         if result == 1:
@@ -276,11 +285,15 @@ cdef class Tls(Connection):
         if self.broken:
             return WEB_FAILED
         done[0] = 0
-        self.read_left = READ_BUDGET
+        self.read_left = STEP_READ
         prepare_call()
         result = SSL_read_ex(self.ssl, to, count, done)
+        if self.chatter > CHATTER_MAX:
+            return self.fail(ERR_PACK(ERR_LIB_SSL, 0, SSL_R_TOO_MANY_KEY_UPDATES))
         if result == 1 and done[0] > 0:
             self.read_wants = 0
+            self.read_cost = <unsigned int>self.chatter * CHATTER_COST
+            self.chatter = 0
             return <Py_ssize_t>done[0]
         return self.judge(result, &self.read_wants)
 
@@ -355,7 +368,7 @@ cdef class Tls(Connection):
             return self.fail(0)
         while total < count:
             done[0] = 0
-            self.read_left = READ_BUDGET        # within a message of the peer's it reads the rest of that first
+            self.read_left = STEP_READ        # within a message of the peer's it reads the rest of that first
             prepare_call()
             result = SSL_write_ex(self.ssl, data + total, min(count - total, <size_t>TLS_RECORD), done)
             if result == 1 and done[0] > 0:
@@ -571,3 +584,14 @@ cdef unsigned long take_error() noexcept nogil:
             found = code
         code = ERR_get_error()
     return found
+
+
+cdef void on_progress(const SSL* ssl, int where, int result) noexcept nogil:
+    """OpenSSL's handshake machine takes a step (SSL_CTX_set_info_callback(3)): in TLS 1.3 for key updates, too."""
+    cdef void* owner = SSL_get_app_data(ssl)
+    if where != SSL_CB_ACCEPT_LOOP or owner == NULL or (<Tls>owner).transport != TRANSPORT_OPEN:
+        return
+    if (<Tls>owner).chatter <= CHATTER_MAX:
+        (<Tls>owner).chatter = (<Tls>owner).chatter + 1
+    if (<Tls>owner).chatter > CHATTER_MAX:      # so that OpenSSL ends its call, and reads no further record
+        SSL_set_shutdown((<Tls>owner).ssl, SSL_RECEIVED_SHUTDOWN)

@@ -9,7 +9,7 @@
 # - Held bytes are sent in order and never changed. At most HELD_MAX of them: then the BIO asks for a retry, and OpenSSL
 #   says WANT_WRITE. That is for what OpenSSL writes unasked (handshakes, answers to key updates); a batch of the
 #   caller's bytes is encrypted behind at most SEND_BATCH, so there is always room for all of it.
-# - One call of OpenSSL reads at most READ_BUDGET bytes: a peer that streams records without data holds up nobody.
+# - One call of OpenSSL reads at most STEP_READ bytes: a peer that streams records without data holds up nobody.
 #
 # Ownership: the SSL owns the BIO; the BIO points back to the Tls without owning it, as the SSL does. The Tls owns the
 # block of what is held; it exists only while something is held.
@@ -18,6 +18,7 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 
 cdef enum:
     SEND_BATCH = 65536          # plaintext that is encrypted before it is sent
+    STEP_READ = 32768           # what one call of OpenSSL may read: the largest record, and what is read ahead
     RECORD_COST = 64            # more than what a record adds to its plaintext (RFC 8446, 5.2; RFC 5246, 6.2.3)
     HELD_MAX = 2 * SEND_BATCH + 8 * RECORD_COST
 

@@ -9,8 +9,8 @@
 # Contexts for other names are values, too: the outer context, which is the one that listens, makes loaded copies of its
 # own (inner), so that one value may be given to several. Connections hold the outer one, and with it all.
 #
-# The keys of session tickets are the outer context's. They are made at the first load and go on to what is renewed, and
-# into processes forked later: a client's ticket is good wherever it connects next.
+# Ticket keys (_core_tls_tickets) and key log are the outer context's. They are made at the first load and go on to what
+# is renewed, and into processes forked later: a client's ticket is good wherever it connects next.
 
 cimport cython
 
@@ -22,7 +22,6 @@ from types import MappingProxyType
 
 cdef enum:
     MAX_PASSWORD = 1024         # bytes; OpenSSL's buffer (PEM_BUFSIZE)
-    TICKET_KEYS = 80            # bytes: a name of 16, a key for HMAC of 32, one for AES of 32 (OpenSSL 3.0 and newer)
     MAX_DEPTH = 100
 
 cdef dict VERIFY_MODES = {
@@ -59,6 +58,7 @@ cdef class TlsContext:
     policy: "intermediate" (TLS 1.2 and 1.3) or "modern" (TLS 1.3), after Mozilla's guidelines.
     ktls: let the kernel encrypt where it can (Linux with the tls module).
     allow_expired: serve certificates and revocation lists that are out of date; for tests.
+    tickets: TicketKeys; None: new ones. keylog: for debugging, write secrets to the file that SSLKEYLOGFILE names.
 
     client_cert: "none", "optional" or "required": whether clients are asked for a certificate. client_ca: PEM; the
     authorities that sign them, each trusted as it stands. client_crl: PEM; revocation lists, one of every authority in
@@ -92,18 +92,19 @@ cdef class TlsContext:
     cdef list own                   # Certificates, one of each pair
     cdef list kept                  # what the table's rows point to
     cdef bint rules_differ          # names ask different things of clients
-    cdef unsigned char[80] ticket_keys  # TICKET_KEYS
-    cdef bint has_ticket_keys
+    cdef readonly TicketKeys tickets
+    cdef readonly bint keylog
+    cdef KeyLog key_log             # None: it is off, or SSLKEYLOGFILE is not set
 
     def __cinit__(self, cert_file, key_file, *, password=None, also=(), policy="intermediate", bint ktls=False,
                   bint allow_expired=False, client_cert="none", client_ca=None, client_crl=None, client_depth=8,
-                  client_check=None, names=None, unknown_names="serve"):
+                  client_check=None, names=None, unknown_names="serve", TicketKeys tickets=None, bint keylog=False):
         self.cert_file = fsdecode(cert_file)
         self.key_file = fsdecode(key_file)
         self.options = dict(password=password, also=tuple(also), policy=policy, ktls=ktls, allow_expired=allow_expired,
                             client_cert=client_cert, client_ca=client_ca, client_crl=client_crl,
                             client_depth=client_depth, client_check=client_check, names=names,
-                            unknown_names=unknown_names)
+                            unknown_names=unknown_names, tickets=tickets, keylog=keylog)
         secret = checked_password(password)
         self.pairs = [(self.cert_file, self.key_file, secret)]
         for pair in self.options["also"]:
@@ -116,6 +117,8 @@ cdef class TlsContext:
         self.use_client_options(client_cert, client_ca, client_crl, client_depth, client_check)
         self.names = MappingProxyType(checked_names({} if names is None else names, self))
         self.unknown_names = one_of("unknown_names", unknown_names, ("serve", "refuse"))
+        self.tickets = TicketKeys() if tickets is None else tickets
+        self.keylog = keylog
 
     cdef int use_client_options(self, mode, ca, crl, depth, check) except -1:
         self.client_cert = one_of("client_cert", mode, VERIFY_MODES)
@@ -135,7 +138,6 @@ cdef class TlsContext:
         return 1
 
     def __dealloc__(self):
-        OPENSSL_cleanse(self.ticket_keys, TICKET_KEYS)
         PyMem_RawFree(self.table.rows)
         if self.site.ctx != NULL:
             SSL_CTX_free(self.site.ctx)
@@ -148,6 +150,9 @@ cdef class TlsContext:
         if self.site.ctx == NULL:
             files = self._read()
             try:
+                self._renew_tickets(files)
+                if self.keylog and self.key_log is None:
+                    self.key_log = open_key_log()
                 self.use(files)
             finally:
                 cleanse_all(files)
@@ -166,6 +171,8 @@ cdef class TlsContext:
         paths += [path for path in (self.client_ca, self.client_crl) if path is not None]
         for context in self.names.values():
             paths += context.files
+        if self.tickets.file is not None:
+            paths.append(self.tickets.file)
         return tuple(dict.fromkeys(paths))
 
     def _read(self):
@@ -173,7 +180,8 @@ cdef class TlsContext:
         files = {}
         try:
             for path in self.files:
-                files[path] = read_pem_file(path, self.what_is(path))
+                is_secret = path == self.tickets.file
+                files[path] = read_ticket_file(path) if is_secret else read_pem_file(path, self.what_is(path))
         except BaseException:
             cleanse_all(files)
             raise
@@ -191,14 +199,18 @@ cdef class TlsContext:
         return "authorities'" if path == self.client_ca else "revocation list's"
 
     def _renewed(self, dict files not None):
-        """A context that is ready, of what _read() gave, here or in another process: options and ticket keys are this
-        one's. CertificateError, TlsError: as load(). The texts stay their owner's to overwrite."""
+        """A context that is ready, of what _read() gave, here or in another process: options, ticket keys and key log
+        are this one's. CertificateError, TlsError: as load(). The texts stay their owner's to overwrite."""
         cdef TlsContext fresh = self.copy()
-        if self.has_ticket_keys:
-            memcpy(fresh.ticket_keys, self.ticket_keys, TICKET_KEYS)
-            fresh.has_ticket_keys = True
+        fresh.tickets = self.tickets
+        fresh.key_log = self.key_log
         fresh.use(files)
         return fresh
+
+    def _renew_tickets(self, dict files not None):
+        """Makes ticket keys of the file, of what _read() gave, where it changed. Once all that is renewed together can
+        be used."""
+        self.tickets.use(files.get(self.tickets.file))
 
     cdef TlsContext copy(self):
         return TlsContext(self.cert_file, self.key_file, **self.options)
@@ -214,6 +226,7 @@ cdef class TlsContext:
             for context in self.names.values():
                 if id(context) not in copies:
                     fresh = copies[id(context)] = context.copy()
+                    fresh.key_log = self.key_log
                     fresh.make(files, patterns[id(context)])
             self.make(files, [])
             self.inner = tuple(copies.values())
@@ -240,7 +253,9 @@ cdef class TlsContext:
             for cert, key, password in self.pairs:
                 self.use_pair(ctx, files, cert, key, password, kinds)
             self.use_clients(ctx, files, patterns)
-            self.use_ticket_keys(ctx)
+            use_tickets(ctx, self.tickets)
+            if self.key_log is not None:
+                use_key_log(ctx)
             self.site.ctx, ctx = ctx, NULL
         finally:
             SSL_CTX_free(ctx)
@@ -325,12 +340,6 @@ cdef class TlsContext:
         cdef const Site* found = names_find(&self.table, name, length)
         return found if found != NULL or self.table.strict else &self.site
 
-    cdef int use_ticket_keys(self, SSL_CTX* ctx) except -1:
-        if not self.has_ticket_keys:
-            require(RAND_priv_bytes(self.ticket_keys, TICKET_KEYS) == 1, "randomness")
-            self.has_ticket_keys = True
-        return require(SSL_CTX_set_tlsext_ticket_keys(ctx, self.ticket_keys, TICKET_KEYS) == 1, "ticket keys")
-
     def __repr__(self):
         return f"TlsContext({self.cert_file!r}, {self.key_file!r})"
 
@@ -371,8 +380,8 @@ cdef dict checked_names(names, TlsContext outer):
         if not isinstance(value, TlsContext):
             raise TypeError(f"names[{name!r}]: a TlsContext is needed, not {type(value).__name__}")
         context = value
-        if context.names or context.unknown_names != "serve":
-            raise ValueError(f"names[{name!r}]: names= and unknown_names= are the outer context's")
+        if context.names or context.unknown_names != "serve" or context.options["tickets"] or context.keylog:
+            raise ValueError(f"names[{name!r}]: names=, unknown_names=, tickets= and keylog= are the outer context's")
         if context.policy != outer.policy or context.ktls != outer.ktls:
             raise ValueError(f"names[{name!r}]: policy= and ktls= must be those of the outer context: a connection has "
                              "them before it is known which name it is for")

@@ -60,10 +60,10 @@ cdef int set_policy(SSL_CTX* ctx, bint modern, bint ktls) except -1:
     # One recv for a whole request, instead of one for a record's header and one for the rest.
     SSL_CTX_set_read_ahead(ctx, 1)
     SSL_CTX_set_client_hello_cb(ctx, on_client_hello, NULL)
+    SSL_CTX_set_info_callback(ctx, on_progress)
     require(SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name) == 1, "server name")
     SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL)
     SSL_CTX_set_cert_verify_callback(ctx, on_client_certificate, NULL)
-    require(SSL_CTX_set_session_ticket_cb(ctx, NULL, on_ticket, NULL) == 1, "ticket check")
     return 1
 
 

@@ -8,7 +8,7 @@
 #
 # A client's certificate is verified (site_admits) when there is one, X509_verify_cert found nothing wrong with it, and
 # the application's check, if there is one, said True. An exception there, or anything but True, is no. A session that
-# is resumed brings its certificate with it; on_ticket() looks at it once more, and a session that does not pass is
+# is resumed brings its certificate with it; site_resumes() looks at it once more; a session that does not pass is
 # forgotten: the whole handshake that follows ends with the right alert. A session is good for the name that it was made
 # for, and for one session id context, which is a hash of the site's names and of all that was asked of the client, CA
 # and CRL contents included: who changes them ends those sessions.
@@ -134,24 +134,19 @@ cdef int on_client_certificate(X509_STORE_CTX* store, void* unused) noexcept nog
     return 1 if error == X509_V_OK else 0
 
 
-cdef int on_ticket(SSL* ssl, SSL_SESSION* session, const unsigned char* name, size_t length, int status,
-                   void* unused) noexcept nogil:
-    """A client came with a ticket, which was decrypted or not. Sessions whose certificate would not pass now are not
-    resumed; the client gets a new ticket behind a whole handshake."""
-    cdef void* owner = SSL_get_app_data(ssl)
-    cdef const Site* site = (<Tls>owner).site if owner != NULL else NULL
+cdef bint site_resumes(Tls c, SSL_SESSION* session) noexcept nogil:
+    """Predicate: a session whose ticket was good is for the name that is asked for, and its certificate would still let
+    the client in."""
+    cdef const Site* site = c.site
     cdef X509* shown
-    if status != SSL_TICKET_SUCCESS and status != SSL_TICKET_SUCCESS_RENEW:
-        return SSL_TICKET_RETURN_IGNORE_RENEW
-    if site == NULL or not same_text(SSL_SESSION_get0_hostname(session), (<Tls>owner).name_text):
-        return SSL_TICKET_RETURN_IGNORE_RENEW       # RFC 6066, 3: not for another name
-    if site.verify_mode != SSL_VERIFY_NONE:
-        shown = SSL_SESSION_get0_peer(session)
-        if shown == NULL and site.verify_mode & SSL_VERIFY_FAIL_IF_NO_PEER_CERT:
-            return SSL_TICKET_RETURN_IGNORE_RENEW
-        if shown != NULL and not (is_in_time(shown) and check_passes(site, shown)):
-            return SSL_TICKET_RETURN_IGNORE_RENEW
-    return SSL_TICKET_RETURN_USE if status == SSL_TICKET_SUCCESS else SSL_TICKET_RETURN_USE_RENEW
+    if site == NULL or not same_text(SSL_SESSION_get0_hostname(session), c.name_text):
+        return False                    # RFC 6066, 3: not for another name
+    if site.verify_mode == SSL_VERIFY_NONE:
+        return True
+    shown = SSL_SESSION_get0_peer(session)
+    if shown == NULL:
+        return not site.verify_mode & SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+    return is_in_time(shown) and check_passes(site, shown)
 
 
 cdef bint same_text(const char* a, const char* b) noexcept nogil:

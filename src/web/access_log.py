@@ -39,7 +39,7 @@ class Access(TypedDict):
     time: str
     """When the record was written: RFC 3339, UTC, milliseconds."""
     client: str | None
-    """The address of the peer; None for a Unix socket."""
+    """The address of the client; None for a Unix socket."""
     method: str
     target: str
     """Path and query as they were received."""

@@ -20,6 +20,7 @@ from web.errors import RouteError
 from web.groups import Group
 from web.hosts import HostsForm
 from web.limits import Limits
+from web.proxies import Proxies
 from web.rooms import Rooms
 from web.routing import (
     After,
@@ -68,6 +69,8 @@ class ServeOptions(TypedDict, total=False):
     group: str | int | None
     slow_handler: float
     watch_certificates: float
+    proxies: Proxies | None
+    proxy_protocol: bool
 
 
 class App(Decorators):
@@ -170,7 +173,14 @@ class App(Decorators):
 
         Server(self, host, port, tls=TlsContext(cert_file, key_file), **options).run()
 
-    def _compile(self, *, dev: bool = False, threads: bool = False, on_failure: OnFailure | None = None) -> Dispatcher:
+    def _compile(
+        self,
+        *,
+        dev: bool = False,
+        threads: bool = False,
+        on_failure: OnFailure | None = None,
+        proxies: Proxies | None = None,
+    ) -> Dispatcher:
         """The form in which a server answers with it, as it is now."""
         json = self._json
         errors: Errors | None = self._once.get(Errors)
@@ -197,6 +207,7 @@ class App(Decorators):
             dumps=None if json is None else json.dumps,
             loads=None if json is None else json.loads,
             sessions=sessions,
+            proxies=proxies,
             dev=dev,
             threads=threads,
             on_failure=on_failure,

@@ -126,24 +126,33 @@ static inline int web_prepare_fd(int fd) {
     return 1;
 }
 
+/* family: 4 or 6; ip: 4 or 16 bytes. An IPv4 address within IPv6 becomes the IPv4 address that it is. */
+static inline void web_set_address(web_address *to, int family, const uint8_t *ip, uint16_t port) {
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    memset(to, 0, sizeof *to);
+    to->port = port;
+    if (family == 6 && memcmp(ip, mapped, sizeof mapped) == 0) {
+        ip += sizeof mapped;
+        family = 4;
+    }
+    memcpy(to->ip, ip, family == 4 ? 4 : 16);
+    to->family = (uint8_t)family;
+}
+
 static inline void web_read_address(const struct sockaddr_storage *from, web_address *to) {
     memset(to, 0, sizeof *to);
     if (from->ss_family == AF_INET) {
         const struct sockaddr_in *in4 = (const struct sockaddr_in *)from;
-        memcpy(to->ip, &in4->sin_addr, 4);
-        to->port = ntohs(in4->sin_port);
-        to->family = 4;
-    } else if (from->ss_family == AF_INET6) {
+        web_set_address(to, 4, (const uint8_t *)&in4->sin_addr, ntohs(in4->sin_port));
+    } else if (from->ss_family == AF_INET6) { /* from a dual-stack listener it may be IPv4 */
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)from;
-        to->port = ntohs(in6->sin6_port);
-        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) { /* a dual-stack listener: the peer speaks IPv4 */
-            memcpy(to->ip, (const uint8_t *)&in6->sin6_addr + 12, 4);
-            to->family = 4;
-        } else {
-            memcpy(to->ip, &in6->sin6_addr, 16);
-            to->family = 6;
-        }
+        web_set_address(to, 6, (const uint8_t *)&in6->sin6_addr, ntohs(in6->sin6_port));
     }
+}
+
+/* The bytes of an address that is written out: 1 where it is one. family: 4 or 6. */
+static inline int web_inet_pton(int family, const char *text, uint8_t *ip) {
+    return inet_pton(family == 4 ? AF_INET : AF_INET6, text, ip);
 }
 
 /* Answers are written whole: waiting for more to send only delays them. */

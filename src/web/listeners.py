@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from web._core import Loop, TlsContext
+from web._core import Loop, Networks, TlsContext
 from web.privileges import Identity
 from web.sockets import Address, bind_again, remove_unix_file, url_of
 from web.upgrade import Predecessor
@@ -38,6 +38,7 @@ class Place:
 
     address: Address
     context: TlsContext | None
+    proxies: Networks | None = None  # who may connect, by the PROXY protocol; None: all, without it
     sockets: list[socket.socket] = field(default_factory=list)
     url: str = ""  # empty while it is closed
     port: int = 0
@@ -91,8 +92,8 @@ class Listeners:
         self.places: list[Place] = []
         self.is_open = False
 
-    def add(self, address: Address, context: TlsContext | None) -> None:
-        self.places.append(Place(address, context))
+    def add(self, address: Address, context: TlsContext | None, proxies: Networks | None = None) -> None:
+        self.places.append(Place(address, context, proxies))
 
     def open(
         self, *, balanced: bool = False, owner: Identity | None = None, predecessor: Predecessor | None = None
@@ -117,7 +118,7 @@ class Listeners:
         """Hands the sockets of a slot to a Loop, and closes this process's copies of the others."""
         for place in self.places:
             for sock in place.of_slot(slot, slots):
-                loop.listen(sock, place.context)
+                loop.listen(sock, place.context, place.proxies)
         self.release()
 
     def release(self) -> None:
@@ -144,6 +145,11 @@ class Listeners:
         for place in self.places:
             place.unix_file = None
 
+    def forget_old_tickets(self) -> None:
+        """Where this process has no handshakes, which would do it."""
+        for context in self.contexts:
+            context.tickets._advance()
+
     # -- certificates -----------------------------------------------------------------------------------------------
 
     @property
@@ -169,6 +175,8 @@ class Listeners:
         each."""
         try:
             pairs = [(old, old._renewed(files)) for old in self.contexts]
+            for old, _ in pairs:  # all of it can be used: now tickets may change
+                old._renew_tickets(files)
         finally:
             cleanse(files.values())
         fresh = {id(old): new for old, new in pairs}

@@ -60,7 +60,7 @@ class Counters(TypedDict):
     accept_failures: int
     """Failed accepts: out of file descriptors, say."""
     connections: dict[str, int]
-    """(now) "handshaking" (TLS), "idle", "active" (a request is under way), "closing" -> connections."""
+    """(now) "handshaking" (TLS, PROXY header), "idle", "active" (a request is under way), "closing" -> connections."""
     unfinished: int
     """(now) Connections without a whole TLS handshake, or without a whole request head: ``Limits.handshakes`` bounds
     them."""

@@ -48,6 +48,7 @@ _BOOT_TRIES = 5  # workers that failed, in a row, before any was ready
 _BACK_OFF, _BACK_OFF_MOST = 0.1, 5.0  # seconds before a worker is replaced that failed once, that failed often
 _LIVED = 10.0  # seconds after which a worker that ends counts as the first failure
 _KILL_AFTER = 1.0  # seconds past its grace
+_FORGET_EVERY = 300.0  # seconds: ticket keys whose time is over; no handshake does it here
 _LEAVE_WITHIN = 5.0  # seconds that idle connections may stay with a worker that is replaced, at most
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
@@ -146,6 +147,7 @@ class Master:
         self._successor: Successor | None = None
         self._notifier = Notifier()
         self._alive_at = 0.0
+        self._forgot_at = time.monotonic()
         self._slots = [Slot(number) for number in range(options.number)]
         self._workers: dict[int, Worker] = {}
         self._to_renew: deque[Slot] = deque()  # what is left of a reload; the first is under way
@@ -306,6 +308,8 @@ class Master:
                 times.append(self._watch.due)
         if self._notifier.watchdog:
             times.append(self._alive_at + self._notifier.watchdog)
+        if self._listeners.contexts:
+            times.append(self._forgot_at + _FORGET_EVERY)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _look_at_the_clock(self) -> None:
@@ -320,6 +324,9 @@ class Master:
         if self._notifier.watchdog and now >= self._alive_at + self._notifier.watchdog:
             self._notifier.alive()
             self._alive_at = now
+        if now >= self._forgot_at + _FORGET_EVERY:
+            self._listeners.forget_old_tickets()
+            self._forgot_at = now
 
     # -- workers begin ------------------------------------------------------------------------------------------------
 

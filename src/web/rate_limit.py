@@ -101,7 +101,7 @@ class Buckets:
 
 
 def client_key(req: Request) -> bytes:
-    """The peer's IPv4 address, or the first 64 bits of its IPv6 address: a household is given that many. Empty for a
+    """The client's IPv4 address, or the first 64 bits of its IPv6 address: a household is given that many. Empty for a
     Unix socket: all its clients are one."""
     client = req.client
     if client is None:

@@ -38,6 +38,7 @@ from web.listeners import Listeners
 from web.metrics import Counters
 from web.privileges import identity
 from web.processes import Master, rows_for
+from web.proxies import Proxies, check_use, networks_of
 from web.rooms import as_message
 from web.running import check_event_loop, needs_asyncio, run_alone, run_in_asyncio, run_inside
 from web.signals import hear_signals
@@ -73,6 +74,8 @@ class Server:
     ``watch_certificates``: seconds between two looks at the files of certificates, which are read anew when they have
     changed; 0: only when it is told to.
     ``user``, ``group``: names or numbers; whom the process, or each worker, becomes once ports are bound and keys read.
+    ``proxies``: a Proxies: who may speak for clients, by header fields or by the PROXY protocol. ``proxy_protocol``:
+    each connection to this address has to come from one of them, and to begin with a PROXY header (version 1 or 2).
     """
 
     def __init__(
@@ -93,11 +96,15 @@ class Server:
         group: str | int | None = None,
         slow_handler: float = 0.25,
         watch_certificates: float = 10.0,
+        proxies: Proxies | None = None,
+        proxy_protocol: bool = False,
     ) -> None:
         if not isinstance(app, App):
             raise TypeError(f"Server(app, ...): an App is needed, not {type(app).__name__}; defserver() takes forms")
         if limits is not None and not isinstance(limits, Limits):
             raise TypeError(f"limits: a Limits(...) is needed, not {type(limits).__name__}")
+        if proxies is not None and not isinstance(proxies, Proxies):
+            raise TypeError(f"proxies: a Proxies(...) is needed, not {type(proxies).__name__}")
         for name, option in (("dev", dev), ("dual_stack", dual_stack), ("server_header", server_header)):
             if not isinstance(option, bool):
                 raise TypeError(f"{name}: True or False is needed, not {type(option).__name__}")
@@ -117,6 +124,7 @@ class Server:
         self._watch_certificates = watch_certificates
         self._watching: tuple[threading.Thread, threading.Event] | None = None
         self._reloading = threading.Lock()  # two at a time would miss each other's contexts
+        self._proxies = proxies
         self._workers_option = workers if workers is None or isinstance(workers, Workers) else Workers(workers)
         self._user = user
         self._group = group
@@ -133,19 +141,29 @@ class Server:
         self._stop_until = 0.0  # time.monotonic() at which the grace of stop() is over
         self._failure: BaseException | None = None  # what ended the thread
         self._on_failure: OnFailure | None = None  # web.testing's: is told what becomes a 500
-        self.listen(host, port, tls, dual_stack=dual_stack)
+        self.listen(host, port, tls, dual_stack=dual_stack, proxy_protocol=proxy_protocol)
         if _made_in_main():
             _never_run[self] = None
 
     # -- before it runs ---------------------------------------------------------------------------------------------
 
-    def listen(self, host: str, port: int = 0, tls: TlsContext | None = None, *, dual_stack: bool = False) -> None:
-        """Adds an address to listen on; plain, or TLS with a context. Before the server is opened."""
+    def listen(
+        self,
+        host: str,
+        port: int = 0,
+        tls: TlsContext | None = None,
+        *,
+        dual_stack: bool = False,
+        proxy_protocol: bool = False,
+    ) -> None:
+        """Adds an address to listen on; plain, or TLS with a context; ``proxy_protocol`` as for a Server. Before the
+        server is opened."""
         if tls is not None and not isinstance(tls, TlsContext):
             raise TypeError(f"tls: a TlsContext(cert_file, key_file) is needed, not {type(tls).__name__}")
         if self._loop is not None or self._listeners.is_open:
             raise RuntimeError("listen(): the server is open already; add addresses before it runs")
-        self._listeners.add(Address(host, port, dual_stack), tls)
+        address = Address(host, port, dual_stack)
+        self._listeners.add(address, tls, networks_of(self._proxies, address, proxy_protocol))
 
     def check(self) -> None:
         """Finds at once what would stop run(): certificates are loaded, ports bound and given back."""
@@ -156,6 +174,7 @@ class Server:
         """Loads certificates, binds ports, makes the loop, and runs nothing: for ``fileno()`` and ``run_once()``."""
         if self._loop is not None or self._listeners.is_open:
             raise RuntimeError("the server is open already")
+        check_use(self._proxies, ((place.address, place.proxies is not None) for place in self._listeners.places))
         _never_run.pop(self, None)
         self._pid = os.getpid()
         with_workers = self._workers.number > 0
@@ -187,7 +206,13 @@ class Server:
         self._pid = os.getpid()
         room = _raise_fd_limit() - _RESERVED_FDS
         limits = replace(self.limits, connections=max(1, min(self.limits.connections, room)))
-        dispatcher = self.app._compile(dev=self.dev, threads=self.threads > 0, on_failure=self._on_failure)
+        reads_fields = self._proxies is not None and self._proxies.reads_fields
+        dispatcher = self.app._compile(
+            dev=self.dev,
+            threads=self.threads > 0,
+            on_failure=self._on_failure,
+            proxies=self._proxies if reads_fields else None,
+        )
         self._loop = Loop(
             dispatcher,
             limits,

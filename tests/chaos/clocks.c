@@ -1,6 +1,6 @@
 /* Clocks that jump: loaded with LD_PRELOAD into a server and all that it forks. WEB_CLOCKS names a file of two numbers,
- * mapped and shared: nanoseconds by which CLOCK_REALTIME and CLOCK_MONOTONIC are ahead. The kernel's timers know nothing of
- * it, so what is set to a moment is set back by as much. */
+ * mapped and shared: nanoseconds by which CLOCK_REALTIME (for time() and gettimeofday(), too) and CLOCK_MONOTONIC are
+ * ahead. The kernel's timers know nothing of it, so what is set to a moment is set back by as much. */
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,6 +35,22 @@ int clock_gettime(clockid_t which, struct timespec *now) {
     if (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE) add(now, ahead[0]);
     if (which == CLOCK_MONOTONIC || which == CLOCK_MONOTONIC_COARSE) add(now, ahead[1]);
     return (int)result;
+}
+
+time_t time(time_t *to) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    if (to) *to = now.tv_sec;
+    return now.tv_sec;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+    struct timespec precise;
+    int result = clock_gettime(CLOCK_REALTIME, &precise);
+    (void)zone;
+    now->tv_sec = precise.tv_sec;
+    now->tv_usec = precise.tv_nsec / 1000;
+    return result;
 }
 
 int timerfd_settime(int fd, int flags, const struct itimerspec *spec, struct itimerspec *before) {

@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ import web
 from tests.chaos.crowd import ECHO, crowd, is_asleep, is_stopped, workers
 from tests.masters import HUP, ONE, TWO, serving, stop, until
 from tests.serving import body, connect, fetch, foreign_environment, get, read_answer
+from tests.test_reload import Resumer, put_certificate, serving_tls
 from tests.wire.clients import TlsPeer, request
 
 pytestmark = [
@@ -106,6 +108,30 @@ def test_a_wall_clock_that_jumps(hours: int, clocks: Clocks) -> None:
         assert body(read_answer(half_body)) == b"0123456789"
         assert len(body(read_answer(large))) == 8_000_000
         until(lambda: date(get(idle)) > date(first) + hours / 10**9)  # it goes on, too
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_ticket_is_good_for_its_lifetime(clocks: Clocks, tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """From the first second of a period, so that its key would still do when the lifetime is over."""
+    put_certificate(tmp_path)
+    client = Resumer(tmp_path, version)
+    with serving_tls(0, tmp_path, "web.TicketKeys(lifetime=86400)") as (_, _, port):
+        begin = (time.time() // 86400 + 1) * 86400 - time.time() + 1  # the anchor is a midnight, too
+
+        def later(seconds: float) -> None:
+            clocks.ahead(wall=round((begin + seconds) * 10**9))
+
+        later(0)
+        session, resumed, _ = client.ask(port)
+        assert not resumed
+        for seconds, good in ((0, True), (80000, True), (86300, True), (86500, False), (2 * 86400 - 100, False)):
+            later(seconds)
+            assert client.ask(port, session)[1] is good
+        later(86300)
+        second, resumed, _ = client.ask(port, session)
+        assert resumed
+        later(86500)  # a session that goes on and on: TLS 1.3 makes new keys each time, TLS 1.2 does not
+        assert client.ask(port, second)[1] is (version == ssl.TLSVersion.TLSv1_3)
 
 
 # -- suspended ---------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.tls.peer import Files, connect, shake_hands
-from web import CertificateError, TlsContext, TlsError, WebError, openssl_version
+from web import CertificateError, TicketKeys, TlsContext, TlsError, WebError, openssl_version
 from web.listeners import Listeners
 from web.sockets import Address
 
@@ -346,10 +346,16 @@ def test_a_renewal_that_fails_says_why_and_leaves_the_old_one(files: Files) -> N
     shake_hands(connection, peer)
 
 
-def test_texts_of_keys_are_overwritten(files: Files) -> None:
-    """By whoever has read them, whether they could be used or not."""
+def test_texts_of_keys_are_overwritten(files: Files, tmp_path: Path) -> None:
+    """By whoever has read them, whether they could be used or not. Two contexts may share a file."""
+    secret = tmp_path / "tickets.key"
+    secret.write_bytes(b"s" * 64)
+    secret.chmod(0o600)
     listeners = Listeners()
-    listeners.add(Address("127.0.0.1", 0), files.context())
+    for port in (0, 1):
+        context = TlsContext(files.chain, files.key, tickets=TicketKeys(secret))
+        context.load()
+        listeners.add(Address("127.0.0.1", port), context)
     for spoiled in (False, True):
         texts = listeners.read_certificates()
         assert b"PRIVATE KEY" in texts[str(files.key)]

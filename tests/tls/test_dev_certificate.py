@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.serving import foreign_environment
 from tests.tls.peer import connect, shake_hands
-from web import Connection, TlsContext, _core, dev_certificate
+from web import GET, App, CertificateError, Connection, TlsContext, _core, defserver_tls, dev_certificate
 
 
 @pytest.fixture(autouse=True)
@@ -177,6 +177,29 @@ def test_started_together(tmp_path: Path) -> None:
     answers = {process.communicate(timeout=60)[0] for process in started}
     assert len(answers) == 1
     TlsContext(tmp_path / "dev-cert.pem", tmp_path / "dev-key.pem").load()
+
+
+def test_nothing_uses_it_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose files are missing does not start, though a development pair lies where it could be found; none is
+    made either."""
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", ".dev"):
+        dev_certificate(folder)
+    before = sorted(path.read_bytes() for path in tmp_path.rglob("*.pem"))
+    for name in ("make_dev_pair", "dev_pair_serves"):
+        monkeypatch.setattr(_core, name, None)
+    route = GET("/", lambda req: "hello")
+    for cert, key in (("cert.pem", "key.pem"), ("dev-cert.pem", "key.pem"), ("", "")):
+        server = defserver_tls("127.0.0.1", 0, cert, key, route)
+        for serve in (server.check, server.open):
+            with pytest.raises(CertificateError, match="cannot be read: No such file"):
+                serve()
+        with pytest.raises(CertificateError, match="cannot be read: No such file"):
+            App(route).serve_tls("127.0.0.1", 0, cert, key)
+    for missing in ((), (None, None)):
+        with pytest.raises(TypeError):
+            defserver_tls("127.0.0.1", 0, *missing)
+    assert sorted(path.read_bytes() for path in tmp_path.rglob("*.pem")) == before
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")

@@ -26,7 +26,9 @@ def transport(request: pytest.FixtureRequest, certificate: Certificate) -> Certi
 
 def make_server(certificate: Certificate | None, forms: tuple[web.app.Form, ...], limits: dict[str, Any]) -> web.Server:
     options: dict[str, Any] = {
-        name: limits.pop(name) for name in ("server_header", "threads", "loop", "slow_handler") if name in limits
+        name: limits.pop(name)
+        for name in ("server_header", "threads", "loop", "slow_handler", "proxies", "proxy_protocol")
+        if name in limits
     }
     if certificate is not None:
         options["tls"] = web.TlsContext(certificate.cert, certificate.key)

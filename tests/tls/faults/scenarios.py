@@ -57,6 +57,7 @@ SCENARIOS: dict[str, Prepare] = {
     "no client certificate": partial(Serving, script=LAST, version=V13, shows="", refused=True),
     "revoked client certificate": partial(Serving, script=LAST, version=V12, shows="revoked", refused=True),
     "stranger's client certificate": partial(Serving, script=LAST, version=V13, shows="stranger", refused=True),
+    "key log": partial(Serving, script=LAST, version=V13, keylog=True),
     "renewal": partial(Renewal, script=Script((request("GET /small"),)), version=V13, resumed=True),
     "load": partial(Context, make=lambda folder: TlsContext(folder / "chain.pem", folder / "key.pem")),
     "load, encrypted key": partial(

@@ -5,6 +5,7 @@ Client and server take turns in one thread, so nothing runs beside and every wai
 
 from __future__ import annotations
 
+import os
 import select
 import ssl
 import time
@@ -50,6 +51,7 @@ class Serving(Scenario):
         ktls: bool = False,
         sendfile: bool = False,
         drains: bool = False,
+        keylog: bool = False,
         shows: str | None = None,
         refused: bool = False,
     ) -> None:
@@ -64,6 +66,7 @@ class Serving(Scenario):
         if shows:
             self.trusting.load_cert_chain(folder / f"{shows}-EC.pem", folder / f"{shows}-EC.key")
         (folder / "file.bin").write_bytes(LARGE)
+        os.environ["SSLKEYLOGFILE"] = str(folder / "secrets.log")  # read with keylog=True alone
         app = web.App(
             web.GET("/small", self.handler(lambda req: b"small " + MARKER)),
             web.GET("/large", self.handler(lambda req: LARGE)),
@@ -73,7 +76,7 @@ class Serving(Scenario):
         self.context = (
             asking(folder, self.passes)
             if self.asks
-            else TlsContext(folder / "chain.pem", folder / "key.pem", ktls=ktls)
+            else TlsContext(folder / "chain.pem", folder / "key.pem", ktls=ktls, keylog=keylog)
         )
         self.server = web.Server(app, "127.0.0.1", 0, tls=self.context, limits=LIMITS)
         self.server.open()

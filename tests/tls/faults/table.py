@@ -130,6 +130,7 @@ FUNCTIONS: dict[str, Row] = {
     "OpenSSL_version": inside("one of its own strings for each number", reached=False),
     "OPENSSL_cleanse": void(quiet=True),
     "RAND_priv_bytes": values(0, -1),
+    "RAND_bytes": values(0, -1, closed=False),  # the client gets no ticket
     "ERR_clear_error": void(quiet=True),
     "ERR_get_error": says(0, closed=False),  # it knows no reason: what failed stays a failure
     "ERR_peek_last_error": says(0, closed=False),  # the same
@@ -153,6 +154,30 @@ FUNCTIONS: dict[str, Row] = {
     "SSL_CTX_set_max_early_data": good(),
     "SSL_CTX_set_client_hello_cb": void(),
     "SSL_CTX_set_alpn_select_cb": void(),
+    "SSL_CTX_set_info_callback": void(),
+    "SSL_CTX_set_keylog_callback": void(),
+    # -- tickets
+    "SSL_CTX_set_timeout": inside("says what it was before"),
+    "SSL_CTX_set_tlsext_ticket_key_evp_cb": good(),
+    "EVP_CIPHER_fetch": null(makes="EVP_CIPHER"),
+    "EVP_CIPHER_free": void("EVP_CIPHER"),
+    "EVP_MAC_fetch": null(makes="EVP_MAC"),
+    "EVP_MAC_free": void("EVP_MAC"),
+    "EVP_MAC_CTX_new": null(makes="EVP_MAC_CTX"),
+    "EVP_MAC_CTX_free": void("EVP_MAC_CTX"),
+    "EVP_MAC_CTX_set_params": good(),
+    "EVP_MAC_init": good(closed=MADE),  # the client gets no ticket, or its own is not taken
+    "EVP_MAC_update": good(),
+    "EVP_MAC_final": good(),
+    "EVP_EncryptInit_ex2": good(closed=False),  # the client gets no ticket
+    "EVP_DecryptInit_ex2": good(closed=False),  # its ticket is not taken
+    "OSSL_PARAM_construct_utf8_string": inside("fills a structure"),
+    "OSSL_PARAM_construct_end": inside("fills a structure"),
+    "SSL_get_session": says(0, closed=False),  # the client gets no ticket
+    "SSL_version": says(0, closed=False),  # a ticket of TLS 1.3 is taken more than once
+    "SSL_SESSION_get0_ticket_appdata": good(closed=False),  # the session is not taken
+    "SSL_SESSION_set1_ticket_appdata": good(closed=False),  # the client gets no ticket
+    "SSL_set_shutdown": void(),
     "SSL_CTX_use_certificate": values(0, -1),
     "SSL_CTX_use_PrivateKey": values(0, -1),
     "SSL_CTX_check_private_key": good(),
@@ -290,7 +315,9 @@ CALLBACKS = (
     Callback("on_alpn", "SSL_CTX_set_alpn_select_cb", 1, numbers_of(2)),
     Callback("on_server_name", "SSL_CTX_callback_ctrl", 2, numbers_of(2), command=53),
     Callback("on_client_certificate", "SSL_CTX_set_cert_verify_callback", 1, numbers_of(0, -1)),
-    Callback("on_ticket", "SSL_CTX_set_session_ticket_cb", 2, numbers_of(0, 1, 2, closed=False)),
+    Callback("on_ticket_key", "SSL_CTX_set_tlsext_ticket_key_evp_cb", 1, numbers_of(0, -1, closed=False)),
+    Callback("on_ticket_made", "SSL_CTX_set_session_ticket_cb", 1, numbers_of(0, closed=False)),
+    Callback("on_ticket_read", "SSL_CTX_set_session_ticket_cb", 2, numbers_of(0, 1, 2, closed=False)),
     Callback("give_password (key)", "PEM_read_bio_PrivateKey", 2, ASKED_AGAIN),
     Callback("give_password (certificate)", "PEM_read_bio_X509", 2, ASKED_AGAIN, reached=False),
     Callback("bio_read", "BIO_meth_set_read_ex", 1, (RETRY_READ, READ_BROKEN, READ_OVER), is_bio=True),
