@@ -222,7 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             files = make_files(folder, KEYS[kind])
-            tls = web.TlsContext(files.chain, files.key)
+            tls = web.TlsContext(files.chain, files.key, policy=options.profile)
             print(f"== {kind} certificate")
             try:
                 with web.Server(application(), "127.0.0.1", 0, tls=tls).running() as server:
