@@ -70,13 +70,13 @@ class Authority:
         pair.key.write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, plain))
         return pair
 
-    def revocations(self, *revoked: Pair, days: int = 10) -> bytes:
+    def revocations(self, *revoked: "Pair | Authority", days: int = 10) -> bytes:
         """A revocation list as PEM."""
         now = dt.datetime.now(dt.UTC)
         builder = x509.CertificateRevocationListBuilder(self.name)
         builder = builder.last_update(now - dt.timedelta(days=20)).next_update(now + dt.timedelta(days=days))
-        for pair in revoked:
-            entry = x509.RevokedCertificateBuilder(pair.certificate.serial_number, now - dt.timedelta(days=1)).build()
+        for one in revoked:
+            entry = x509.RevokedCertificateBuilder(one.certificate.serial_number, now - dt.timedelta(days=1)).build()
             builder = builder.add_revoked_certificate(entry)
         return builder.sign(self.key, hashes.SHA256()).public_bytes(PEM)
 

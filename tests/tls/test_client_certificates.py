@@ -29,6 +29,7 @@ class World:
     folder: Path
     authority: Authority
     stranger: Authority
+    middle: Authority  # signed by the authority
     server: Pair
     clients: dict[str, Pair | None]
 
@@ -52,7 +53,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         "early": authority.issue("early", begins=1),
         "wrong use": authority.issue("site", usage=KeyUsage.SERVER_AUTH),
     }
-    return World(folder, authority, stranger, authority.issue("server", "localhost", "other.localhost"), clients)
+    return World(
+        folder, authority, stranger, middle, authority.issue("server", "localhost", "other.localhost"), clients
+    )
 
 
 def try_hands(connection: Tls, peer: Peer) -> tuple[str, str]:
@@ -141,6 +144,18 @@ def test_an_authority_without_a_list_lets_nobody_in(world: World) -> None:
     crl = join(world.folder, "root-crl.pem", [world.authority.revocations()])
     connection, peer = connect(world.context(client_crl=crl), client(world.authority, world.clients["under"]))
     assert "unable to get certificate CRL" in try_hands(connection, peer)[0]
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+def test_a_revoked_authority_in_between(world: World, revoked: bool) -> None:
+    """What it signed goes with it, though its own list is in order."""
+    middle = world.middle
+    lists = world.authority.revocations(*([middle] if revoked else [])), middle.revocations()
+    crl = join(world.folder, "chain-crl.pem", lists)
+    connection, peer = connect(world.context(client_crl=crl), client(world.authority, world.clients["under"]))
+    refused, alert = try_hands(connection, peer)
+    assert ("certificate revoked" in refused) == revoked
+    assert alert == ("SSLV3_ALERT_CERTIFICATE_REVOKED" if revoked else "")
 
 
 def test_a_list_out_of_date(world: World) -> None:

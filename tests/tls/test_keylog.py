@@ -121,6 +121,14 @@ def test_a_renewed_context_goes_on(files: Files, log: Path, caplog: pytest.LogCa
     assert len(caplog.records) == 1
 
 
+def test_connections_of_other_names_are_in_it(files: Files, log: Path) -> None:
+    inner = TlsContext(files.chain, files.key)
+    context = TlsContext(files.chain, files.key, names={"localhost": inner}, keylog=True)
+    context.load()
+    visit(context, quiet_client(files, ssl.TLSVersion.TLSv1_3))
+    assert labels(log) == TLS_1_3
+
+
 def test_it_is_appended_to(files: Files, log: Path) -> None:
     log.touch(0o600)
     log.write_text("# before\n")
