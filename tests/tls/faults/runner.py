@@ -69,7 +69,7 @@ class Report:
             f"and {len(CALLBACKS)} callbacks; {len(self.tried)} were made to, in calls from {len(self.sites)} places.\n"
             f"{self.runs} runs in {self.seconds:.0f} s: {self.served} did their work in spite of the failure, "
             f"{self.runs - self.served - self.missed} ended in good order, in {self.missed} the call did not come.\n"
-            f"{self.resumed} of {self.wants} went on after a spurious want; the others were ended by their deadlines.\n"
+            f"{self.resumed} of {self.wants} went on after a spurious want; the others ended.\n"
             f"{len(self.findings)} findings."
         )
 
