@@ -1,4 +1,5 @@
 """CertificateWatch: notices that files of certificates have changed, and that certificates are about to end.
+WatchThread lets one look, in a thread, until it is told to end.
 
 It looks whenever it is told to, at most once in ``every`` seconds, and never waits: whoever owns it (a server's own
 thread, or the master) brings the time. A change counts when two looks in a row saw the same, so that a certificate
@@ -9,13 +10,14 @@ says what is wrong, and the old certificates stay.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 
 from web._core import Certificate, TlsContext
 from web.log import log as _log
 
-__all__ = ["CertificateWatch"]
+__all__ = ["CertificateWatch", "WatchThread", "name_of"]
 
 _DAYS = (30, 7, 1, 0)  # before its end at which a certificate is spoken of
 _DAY = 86400.0
@@ -69,6 +71,26 @@ class CertificateWatch:
                 _log.error("the certificate for %s has expired (%s): clients refuse it; renew it", name, when)
             else:
                 _log.warning("the certificate for %s ends in %.1f days (%s); renew it", name, left, when)
+
+
+class WatchThread:
+    """A CertificateWatch of the same arguments, in a thread of its own from now on."""
+
+    def __init__(self, contexts: Callable[[], list[TlsContext]], reload: Callable[[], object], every: float) -> None:
+        self._watch = CertificateWatch(contexts, reload, every)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="web certificates", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """No further look is taken once this returns."""
+        self._done.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._done.wait(max(0.0, self._watch.due - time.monotonic())):
+            self._watch.look_if_due()
 
 
 def name_of(certificate: Certificate) -> str:

@@ -30,7 +30,7 @@ from typing import Literal, cast
 
 from web._core import Connection, Loop, Stats, TlsContext, TlsError
 from web.app import App, OnFailure
-from web.certificate_watch import CertificateWatch
+from web.certificate_watch import WatchThread
 from web.channel import RELOAD, STOP
 from web.errors import WebError
 from web.limits import Limits
@@ -122,7 +122,7 @@ class Server:
         self._server_header = server_header
         self._slow_handler = slow_handler
         self._watch_certificates = watch_certificates
-        self._watching: tuple[threading.Thread, threading.Event] | None = None
+        self._watch: WatchThread | None = None  # while it runs
         self._reloading = threading.Lock()  # two at a time would miss each other's contexts
         self._proxies = proxies
         self._workers_option = workers if workers is None or isinstance(workers, Workers) else Workers(workers)
@@ -362,31 +362,10 @@ class Server:
                 raise
         _running.add(self)
         self._failure = None
-        if self._seat is None:
-            self._begin_watch()
+        contexts = self._listeners.contexts if self._seat is None else []  # workers have their master
+        if contexts and self._watch_certificates:
+            self._watch = WatchThread(lambda: self._listeners.contexts, self._reload_and_tell, self._watch_certificates)
         return loop
-
-    def _begin_watch(self) -> None:
-        """Certificates that are served in this process alone are watched by a thread; workers have their master."""
-        if self._watch_certificates == 0 or not self._listeners.contexts:
-            return
-        done = threading.Event()
-        watch = CertificateWatch(lambda: self._listeners.contexts, self._reload_and_tell, self._watch_certificates)
-
-        def run() -> None:
-            while not done.wait(max(0.0, watch.due - time.monotonic())):
-                watch.look_if_due()
-
-        thread = threading.Thread(target=run, name="web certificates", daemon=True)
-        self._watching = thread, done
-        thread.start()
-
-    def _end_watch(self) -> None:
-        if self._watching is not None:
-            (thread, done), self._watching = self._watching, None
-            done.set()
-            if thread is not threading.current_thread():
-                thread.join()
 
     def _run_in_thread(self, loop: Loop, started: threading.Event) -> None:
         try:
@@ -433,8 +412,9 @@ class Server:
     def close(self) -> None:
         """Ends every connection and gives the ports back. Not while it runs: stop() it first. Twice is allowed."""
         ours = self._pid == os.getpid()
-        if ours:
-            self._end_watch()
+        if ours and self._watch is not None:
+            self._watch.end()
+            self._watch = None
         if self._loop is not None and ours:
             self.app._rooms.leave(self._loop)
             self._loop.close()
