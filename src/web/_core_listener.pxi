@@ -137,6 +137,12 @@ cdef void loop_take_in(Loop loop, Connection c, int deadline) noexcept:
     loop_watch(loop, c, WEB_READ)
 
 
+cdef uint64_t source_of(Connection c) noexcept nogil:
+    """By whom an unfinished connection counts. One whose PROXY header is still to come counts by itself: all of them come
+    from the proxy, which writes the header at once, and a burst of its clients must not look like one greedy source."""
+    return <uint64_t><size_t><void*>c if c.transport == TRANSPORT_PROXY else web_source_key(&c.client_address)
+
+
 cdef void loop_count_unfinished(Loop loop, Connection c) noexcept nogil:
     """Counts a connection as unfinished; at the cap an unfinished one makes room for it first."""
     cdef Unfinished* victim
@@ -145,7 +151,7 @@ cdef void loop_count_unfinished(Loop loop, Connection c) noexcept nogil:
         if victim == NULL:
             break
         take_out(loop, <Connection>victim.owner, CLOSE_MADE_ROOM)
-    unfinished_begin(&loop.sources, &c.unfinished, web_source_key(&c.client_address))
+    unfinished_begin(&loop.sources, &c.unfinished, source_of(c))
     loop.row.gauges.unfinished = loop.sources.count
 
 

@@ -56,7 +56,7 @@ cdef bint networks_hold(Networks networks, const web_address* at) noexcept nogil
     """Predicate: the address lies in one of the blocks."""
     cdef NetworkBlock* block = networks.blocks
     cdef Py_ssize_t i
-    if at.family == 0:
+    if at.family == WEB_UNIX:
         return networks.unix
     for i in range(networks.count):
         if block[i].family == at.family and same_bits(block[i].ip, at.ip, block[i].prefix):

@@ -7,6 +7,7 @@ cdef extern from "conn_helpers.h" nogil:
         WEB_WANT_READ
         WEB_WANT_WRITE
         WEB_FAILED
+        WEB_UNIX
 
     ctypedef struct web_address:
         uint8_t* ip

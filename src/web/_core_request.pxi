@@ -568,12 +568,14 @@ cdef class Request:
         cdef Networks networks
         if proxies is None:
             return None
-        if self._origin is None:
-            self._origin = (self.own_client(), self.own_scheme(), self.own_host())
+        origin = self._origin
+        if origin is None:
+            origin = (self.own_client(), self.own_scheme(), self.own_host())
             networks = proxies.networks
             if self.connection is not None and networks.hold_client(self.connection):
-                self._origin = proxies.origin(self._origin, self.fields_of(proxies.names))
-        return self._origin
+                origin = proxies.origin(origin, self.fields_of(proxies.names))
+            self._origin = origin       # not before: other threads may look, and what raised must not leave the proxy's
+        return origin
 
     cdef dict fields_of(self, frozenset names):
         """Of the fields with these names, in lower case, those that were sent: name -> value, several lines as one list

@@ -190,6 +190,7 @@ cdef bint _is_left(Pending pending, object error) noexcept:
 cdef void tell_left(Dispatcher dispatcher, Pending pending) noexcept:
     """Tells after hooks that this request is not answered: its client went away. None of them stops another."""
     cdef Hook hook
+    pending.request.dispatcher = dispatcher     # nobody may have begun with it: it tells whose request this was
     try:
         for hook in _after_hooks(dispatcher, pending.request, pending.endpoint):
             if hook.left is not None:

@@ -42,6 +42,7 @@
 #include <malloc.h>
 #endif
 
+enum { WEB_UNIX = 1 }; /* the family of Unix sockets in a web_address */
 enum { WEB_END = 0, WEB_WANT_READ = -1, WEB_WANT_WRITE = -2, WEB_FAILED = -3 };
 
 #if defined(MSG_NOSIGNAL)
@@ -59,7 +60,7 @@ enum { WEB_END = 0, WEB_WANT_READ = -1, WEB_WANT_WRITE = -2, WEB_FAILED = -3 };
 typedef struct web_address {
     uint8_t ip[16];  /* network order; IPv4 takes the first four */
     uint16_t port;   /* host order */
-    uint8_t family;  /* 4, 6, or 0: a Unix socket, or not known */
+    uint8_t family;  /* 4, 6, WEB_UNIX, or 0: not known (who resets before he is asked has no address any more) */
 } web_address;
 
 /* Moves an fd out of the slot that owned it. The slot is left empty, so no error path can close it a second time.
@@ -147,6 +148,8 @@ static inline void web_read_address(const struct sockaddr_storage *from, web_add
     } else if (from->ss_family == AF_INET6) { /* from a dual-stack listener it may be IPv4 */
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)from;
         web_set_address(to, 6, (const uint8_t *)&in6->sin6_addr, ntohs(in6->sin6_port));
+    } else if (from->ss_family == AF_UNIX) {
+        to->family = WEB_UNIX;
     }
 }
 
@@ -181,7 +184,7 @@ static inline void web_reset_on_close(int fd) {
 
 static inline void web_no_delay(int fd, const web_address *peer) {
     int one = 1;
-    if (peer->family != 0) (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (peer->family >= 4) (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }
 
 /* Takes one waiting connection. The new fd is non-blocking and close-on-exec. -1: errno says why. */
@@ -294,7 +297,7 @@ static inline int64_t web_unacknowledged(int fd) {
 
 /* The address as text ("192.0.2.1", "2001:db8::1"); out holds at least INET6_ADDRSTRLEN bytes. */
 static inline const char *web_address_text(const web_address *a, char *out) {
-    if (a->family == 0) return NULL;
+    if (a->family < 4) return NULL;
     return inet_ntop(a->family == 4 ? AF_INET : AF_INET6, a->ip, out, INET6_ADDRSTRLEN);
 }
 

@@ -6,15 +6,19 @@ import json
 import logging
 import os
 import socket
+import struct
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import web
-from tests.wire.clients import Peer, request
+from tests.wire.clients import Peer, eventually, request
 from tests.wire.sites import Serve, Site
+from web.routing import After
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 without set-up")
 
@@ -55,6 +59,81 @@ def test_a_trusted_proxy_says_who_the_client_is(serve: Serve) -> None:
     }  # fmt: skip
     own = list(peer.sock.getsockname())
     assert told(peer) == {"client": own, "scheme": scheme_of(site), "host": "localhost", "proxy": "127.0.0.1"}
+
+
+def test_who_reset_before_the_adoption_is_no_unix_socket(tmp_path: Path) -> None:
+    """He has no address any more then; a request that came before is run all the same."""
+    seen: list[Any] = []
+
+    def note(req: web.Request) -> str:
+        seen.append((req.client, req.scheme, req.host))
+        return ""
+
+    proxies = web.Proxies("unix", fields="x-forwarded", host=True)
+    server = web.Server(web.App(web.GET("/", note)), f"unix:{tmp_path}/a.sock", proxies=proxies)
+    server.open()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        client.sendall(request(fields=BY_X))
+        ours, _ = listener.accept()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    eventually(lambda: not has_peer(ours))
+    try:
+        connection = server.adopt(ours)
+        while server.connections:
+            server.run_once(1.0)
+    finally:
+        server.close()
+    assert connection.peer is None
+    assert seen in ([(None, "http", "localhost")], [])
+
+
+def has_peer(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_look_that_fails_leaves_nothing_behind(serve_plain: Serve) -> None:
+    """Else the proxy would pass for the client from then on."""
+
+    def look(req: web.Request) -> Any:
+        def deep() -> None:
+            try:
+                deep()
+            except RecursionError:
+                assert req.client
+                raise
+
+        with suppress(RecursionError):
+            deep()
+        return {"client": req.client, "scheme": req.scheme}
+
+    peer = serve_plain(web.GET("/", look), proxies=LOCAL).connect()
+    assert told(peer, BY_X) == {"client": ["192.0.2.1", 0], "scheme": "https"}
+
+
+def test_who_leaves_while_his_request_waits_is_named(serve_plain: Serve) -> None:
+    go_on, seen = threading.Event(), []
+    told_of = After(lambda req, params, resp: resp, left=lambda req: seen.append(req.client))
+
+    def wait(req: web.Request) -> str:
+        go_on.wait(30)
+        return ""
+
+    site = serve_plain(web.GET("/", wait, blocking=True), told_of, threads=1, proxies=LOCAL)
+    first, second = site.connect(), site.connect()
+    first.send(request(fields=BY_X))
+    eventually(lambda: site.server.stats()["threads_busy"] == 1)
+    second.send(request(fields="X-Forwarded-For: 192.0.2.2\r\n"))
+    eventually(lambda: site.server.stats()["threads_waiting"] == 1)
+    second.close()
+    eventually(lambda: site.server.connections == 1)
+    go_on.set()
+    eventually(lambda: seen == [("192.0.2.2", 0)])
 
 
 def test_nobody_else_does(serve: Serve) -> None:

@@ -325,6 +325,37 @@ def test_sources_are_those_that_headers_announce(serve: Serve) -> None:
             peer.sock.recv(1)
 
 
+def test_a_burst_through_the_proxy_makes_no_room() -> None:
+    """Headers and requests are there when the loop looks; by whom each counts before that is not told by the proxy."""
+    server = web.Server(
+        web.App(WHO), "127.0.0.1", limits=web.Limits(handshakes=12), proxies=web.Proxies("127.0.0.1"),
+        proxy_protocol=True,
+    )  # fmt: skip
+    server.open()
+
+    def begin(number: int, sent: bytes) -> Peer:
+        peer = Peer(socket.create_connection(("127.0.0.1", server.port)))
+        peer.send_raw(b"PROXY TCP4 192.0.2.%d 198.51.100.7 1 2\r\n" % number + sent)
+        return peer
+
+    silent, honest = [], []
+    try:
+        for number in range(12):
+            silent.append(begin(number // 4 + 1, b""))
+            while server.connections <= number:
+                server.run_once(1.0)
+            server.run_once(0)
+        honest = [begin(number, request()) for number in range(20, 28)]
+        while server.stats()["requests"] < len(honest):
+            server.run_once(1.0)
+        for peer in honest:
+            assert peer.answer().status == 200
+    finally:
+        for peer in (*silent, *honest):
+            peer.close()
+        server.close()
+
+
 # ---- Unix sockets ----
 
 
