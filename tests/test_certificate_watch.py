@@ -53,7 +53,12 @@ def files(tmp_path: Path) -> Files:
 
 def watch_of(context: TlsContext) -> tuple[CertificateWatch, list[int]]:
     reloads: list[int] = []
-    return CertificateWatch(lambda: [context], lambda: reloads.append(1), 10.0), reloads
+
+    def reload() -> bool:
+        reloads.append(1)
+        return True
+
+    return CertificateWatch(lambda: [context], reload, 10.0), reloads
 
 
 def test_nothing_changes(files: Files) -> None:
@@ -93,15 +98,16 @@ def test_what_goes_on_changing_is_waited_for(files: Files) -> None:
     assert reloads == [1]
 
 
-def test_a_change_that_is_taken_back(files: Files) -> None:
+def test_a_file_that_was_away_is_read_once_more(files: Files) -> None:
+    """The time at which its name changed is all that tells it from before, and might tell another content, too."""
     watch, reloads = watch_of(files.context())
     hidden = files.folder / "hidden"
     files.key.rename(hidden)
     watch.look()
     hidden.rename(files.key)
-    watch.look()
-    watch.look()
-    assert reloads == []
+    for _ in range(3):
+        watch.look()
+    assert reloads == [1]
 
 
 def test_files_of_names_and_clients_are_watched(files: Files) -> None:
@@ -114,6 +120,35 @@ def test_files_of_names_and_clients_are_watched(files: Files) -> None:
         watch.look()
         assert reloads == [1]
         reloads.clear()
+
+
+def test_a_reload_that_failed_is_tried_again(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    answers: list[bool | Exception] = [False, ZeroDivisionError(), True]
+    reloads: list[float] = []
+    monkeypatch.setattr("web.certificate_watch.time.monotonic", lambda: now)
+    context = files.context()
+
+    def reload() -> bool:
+        reloads.append(now)
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    watch = CertificateWatch(lambda: [context], reload, 10.0)
+    os.utime(files.key, ns=(1, 1))
+    while now < 2000:
+        watch.look()
+        now += 10
+    assert reloads == [1010, 1070, 1190]
+
+
+def test_a_file_that_cannot_be_seen_is_told(files: Files, caplog: pytest.LogCaptureFixture) -> None:
+    context = files.context()
+    files.key.unlink()
+    watch_of(context)
+    assert f"the file '{files.key}' cannot be seen by this process" in caplog.text
 
 
 # -- ends --------------------------------------------------------------------------------------------------------------
@@ -217,6 +252,26 @@ def test_reloads_at_the_same_time_do_not_miss_each_other(files: Files) -> None:
             for thread in threads:
                 thread.join()
             assert shown(server, asking) == f"turn{turn}"
+
+
+def test_a_signal_during_a_reload_does_not_wait_for_itself(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its handler runs in the thread that reloads: what it asks for is done once that is over."""
+    asking = client(files.authority)
+    with Server(web.App(), "127.0.0.1", 0, tls=TlsContext(files.chain, files.key)).running() as server:
+        read, calls = server._listeners.read_certificates, []
+
+        def interrupted() -> Any:
+            calls.append(1)
+            found = read()
+            if len(calls) == 1:
+                files.put(files.issue("second"))
+                server.reload_certificates()
+            return found
+
+        monkeypatch.setattr(server._listeners, "read_certificates", interrupted)
+        server.reload_certificates()
+        assert len(calls) == 2
+        assert shown(server, asking) == "second"
 
 
 def test_metrics_tell_when_certificates_end(files: Files) -> None:

@@ -138,8 +138,8 @@ cdef void loop_take_in(Loop loop, Connection c, int deadline) noexcept:
 
 
 cdef uint64_t source_of(Connection c) noexcept nogil:
-    """By whom an unfinished connection counts. One whose PROXY header is still to come counts by itself: all of them come
-    from the proxy, which writes the header at once, and a burst of its clients must not look like one greedy source."""
+    """By whom an unfinished connection counts. One whose PROXY header is still to come counts by itself: all of them
+    come from the proxy, which writes it at once, and a burst of its clients must not look like one greedy source."""
     return <uint64_t><size_t><void*>c if c.transport == TRANSPORT_PROXY else web_source_key(&c.client_address)
 
 

@@ -48,6 +48,8 @@ cdef extern from "openssl/err.h" nogil:
     unsigned long ERR_get_error()                               # the oldest, taken off the queue; 0: it is empty
     unsigned long ERR_peek_last_error()
     void ERR_clear_error()
+    int ERR_set_mark()                                          # 0: the queue is empty, and popping empties it again
+    int ERR_pop_to_mark()
     int ERR_GET_LIB(unsigned long code)
     int ERR_GET_REASON(unsigned long code)
     const char* ERR_lib_error_string(unsigned long code)        # static, may be NULL

@@ -79,6 +79,7 @@ cdef class Loop:
     cdef bint in_context        # it is entered: only within turn_call
     cdef object mail
     cdef bint mail_waits
+    cdef bint in_check          # a client_check= runs, within OpenSSL: no connection may end
     cdef object raised          # KeyboardInterrupt or SystemExit that leaves by the next turn
     # the turn
     cdef char* in_arena
@@ -194,6 +195,11 @@ cdef class Loop:
         self.listeners.append(listener)
         listener_watch(self, listener, True)
 
+    cdef int check_outside(self) except -1:
+        if self.in_check:
+            raise RuntimeError("not from client_check=: a handshake is under way")
+        return 1
+
     cdef void heed_names(self, TlsContext context) noexcept:
         if context is not None and context.rules_differ:
             self.dispatcher.check_names()
@@ -203,6 +209,7 @@ cdef class Loop:
         cdef Connection c
         cdef Connection holder
         self.check_usable()
+        self.check_outside()
         if self.stopping or self.stop_asked:
             raise RuntimeError("the server is stopping: it takes no more connections")
         self.heed_names(context)
@@ -336,6 +343,7 @@ cdef class Loop:
     def end_connections(self):
         """Ends every connection at once; what answers one is told (a Task is cancelled). Between two turns."""
         self.check_usable()
+        self.check_outside()
         loop_end_all(self, CLOSE_STOPPED)
         loop_forget_lists(self)
         loop_bury(self)

@@ -35,11 +35,13 @@ from cpython.unicode cimport PyUnicode_InternFromString
 cdef extern from *:
     """
     static inline void web_clear_errno(void) { errno = 0; }
+    static inline void web_set_errno(int number) { errno = number; }
     #if !defined(SSL_R_RECORD_LAYER_FAILURE) /* OpenSSL before 3.2 */
     #define SSL_R_RECORD_LAYER_FAILURE -1
     #endif
     """
     void web_clear_errno() noexcept nogil
+    void web_set_errno(int number) noexcept nogil
     const int SSL_R_RECORD_LAYER_FAILURE
 
 cdef enum:
@@ -120,6 +122,7 @@ cdef class Tls(Connection):
     cdef unsigned char truncated            # the peer ended without close_notify (RFC 8446, 6.1)
     cdef unsigned char alpn_agreed          # 11: http/1.1, 10: http/1.0, 0: the client did not ask
     cdef unsigned char session_resumed
+    cdef unsigned char session_refused      # the application's check said no to a session of this connection
     cdef unsigned char kernel_sends         # the kernel encrypts what is sent
 
     __match_args__ = ("version", "cipher")

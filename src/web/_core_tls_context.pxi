@@ -16,8 +16,10 @@ cimport cython
 
 from collections.abc import Mapping
 from hashlib import sha256
+from inspect import iscoroutinefunction
 from ipaddress import ip_address
 from os import fsdecode
+from threading import Lock as _make_lock
 from types import MappingProxyType
 
 cdef enum:
@@ -88,6 +90,7 @@ cdef class TlsContext:
     cdef bint allow_expired
     cdef Site site
     cdef NameTable table
+    cdef object loading             # threading.Lock
     cdef tuple inner                # loaded contexts of other names; not loaded: None
     cdef list own                   # Certificates, one of each pair
     cdef list kept                  # what the table's rows point to
@@ -99,6 +102,7 @@ cdef class TlsContext:
     def __cinit__(self, cert_file, key_file, *, password=None, also=(), policy="intermediate", bint ktls=False,
                   bint allow_expired=False, client_cert="none", client_ca=None, client_crl=None, client_depth=8,
                   client_check=None, names=None, unknown_names="serve", TicketKeys tickets=None, bint keylog=False):
+        self.loading = _make_lock()
         self.cert_file = fsdecode(cert_file)
         self.key_file = fsdecode(key_file)
         self.options = dict(password=password, also=tuple(also), policy=policy, ktls=ktls, allow_expired=allow_expired,
@@ -116,6 +120,7 @@ cdef class TlsContext:
         self.allow_expired = allow_expired
         self.use_client_options(client_cert, client_ca, client_crl, client_depth, client_check)
         self.names = MappingProxyType(checked_names({} if names is None else names, self))
+        self.options["names"] = self.names      # whatever becomes of the caller's
         self.unknown_names = one_of("unknown_names", unknown_names, ("serve", "refuse"))
         self.tickets = TicketKeys() if tickets is None else tickets
         self.keylog = keylog
@@ -131,6 +136,8 @@ cdef class TlsContext:
             raise ValueError(f"client_depth={depth!r}: give 0 to {MAX_DEPTH}")
         if check is not None and not callable(check):
             raise TypeError(f"client_check: a function of a Certificate is needed, not {type(check).__name__}")
+        if iscoroutinefunction(check):
+            raise TypeError("client_check: a plain function is needed: nothing awaits it within a handshake")
         self.client_ca = None if ca is None else fsdecode(ca)
         self.client_crl = None if crl is None else fsdecode(crl)
         self.client_depth = depth
@@ -147,15 +154,20 @@ cdef class TlsContext:
 
         CertificateError: a file cannot be used. TlsError: the linked OpenSSL lacks something that the policy needs.
         """
-        if self.site.ctx == NULL:
-            files = self._read()
-            try:
-                self._renew_tickets(files)
-                if self.keylog and self.key_log is None:
-                    self.key_log = open_key_log()
-                self.use(files)
-            finally:
-                cleanse_all(files)
+        with self.loading:      # threads may share it: connections point into what was made
+            if self.site.ctx == NULL:
+                self.load_once()
+
+    cdef int load_once(self) except -1:
+        files = self._read()
+        try:
+            self._renew_tickets(files)
+            if self.keylog and self.key_log is None:
+                self.key_log = open_key_log()
+            self.use(files)
+        finally:
+            cleanse_all(files)
+        return 1
 
     @property
     def certificates(self):
@@ -287,11 +299,15 @@ cdef class TlsContext:
         if site.verify_mode != SSL_VERIFY_NONE:
             site.flags = X509_V_FLAG_PARTIAL_CHAIN
             hashed.update(sha256(files[self.client_ca]).digest())
-            use_issuers(ctx, files[self.client_ca], self.client_ca)
+            authorities = use_issuers(ctx, files[self.client_ca], self.client_ca)
+            ends = [one.not_after for one in authorities]
             if self.client_crl is not None:
+                check_anchors(authorities, self.client_ca)
                 site.flags |= X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL
                 hashed.update(sha256(files[self.client_crl]).digest())
-                use_revocations(ctx, files[self.client_crl], self.client_crl, self.allow_expired)
+                ends += use_revocations(ctx, files[self.client_crl], self.client_crl, self.allow_expired)
+            now = datetime.now(_UTC)
+            site.until = int(min([end.timestamp() for end in ends if end > now], default=2**62))
         rules = hashed.digest()
         hashed.update("\n".join(sorted(patterns)).encode())
         names = hashed.digest()
@@ -316,7 +332,7 @@ cdef class TlsContext:
                     raise CertificateError(f"the alternative names of the certificate in {self.cert_file!r} cannot be "
                                            "read; have it issued anew") from None
                 for kind, text in names:
-                    if kind == "DNS":
+                    if kind == "DNS" and "*." + text.lower().partition(".")[2] not in self.names:   # which come first
                         entries.setdefault(text.lower().encode("ascii", "replace"), self)
             self.table.strict = True
         self.kept = sorted(entries)

@@ -162,8 +162,9 @@ cdef int check_dates(Certificate own, str path) except -1:
     return 1
 
 
-cdef int use_issuers(SSL_CTX* ctx, bytearray text, str path) except -1:
-    """Trusts the authorities of a file to sign clients' certificates, and tells clients their names."""
+cdef list use_issuers(SSL_CTX* ctx, bytearray text, str path):
+    """Trusts the authorities of a file to sign clients' certificates, and tells clients their names. Gives them."""
+    cdef list found = []
     cdef X509* certificate
     cdef int place = 0, taken
     cdef BIO* bio = open_text(text)
@@ -173,18 +174,35 @@ cdef int use_issuers(SSL_CTX* ctx, bytearray text, str path) except -1:
             if certificate == NULL:
                 break
             place += 1
-            taken = (X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), certificate) == 1
-                     and SSL_CTX_add_client_CA(ctx, certificate) == 1)
-            X509_free(certificate)
+            try:
+                taken = (X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), certificate) == 1
+                         and SSL_CTX_add_client_CA(ctx, certificate) == 1)
+                found.append(certificate_of(certificate))
+            finally:
+                X509_free(certificate)
             if taken != 1:
                 raise CertificateError(f"certificate {place} in {path!r} is refused: {last_reason()}")
     finally:
         BIO_free(bio)
-    return check_end(text, path, "certificate", place, b" PRIVATE KEY-----")
+    check_end(text, path, "certificate", place, b" PRIVATE KEY-----")
+    return found
 
 
-cdef int use_revocations(SSL_CTX* ctx, bytearray text, str path, bint allow_expired) except -1:
-    """Knows the revocation lists of a file (RFC 5280, 5). One that is out of date would let nobody in."""
+cdef int check_anchors(list authorities, str path) except -1:
+    """With revocation lists every authority is judged, up to one that signed itself; where that is not known, nobody
+    would be let in."""
+    subjects = {one.subject for one in authorities}
+    for one in authorities:
+        if one.issuer not in subjects:
+            raise CertificateError(f"client_crl= needs all authorities up to the root in {path!r}: {one.issuer!r}, "
+                                   f"which signed {one.subject!r}, is missing")
+    return 1
+
+
+cdef list use_revocations(SSL_CTX* ctx, bytearray text, str path, bint allow_expired):
+    """Knows the revocation lists of a file (RFC 5280, 5). One that is out of date would let nobody in. Gives until when
+    each is good."""
+    cdef list ends = []
     cdef X509_CRL* crl
     cdef const ASN1_TIME* until
     cdef int place = 0, taken
@@ -196,10 +214,14 @@ cdef int use_revocations(SSL_CTX* ctx, bytearray text, str path, bint allow_expi
             if crl == NULL:
                 break
             place += 1
-            until = X509_CRL_get0_nextUpdate(crl)
-            is_old = until != NULL and ASN1_TIME_cmp_time_t(until, web_unix_seconds()) not in (0, 1)
-            taken = X509_STORE_add_crl(SSL_CTX_get_cert_store(ctx), crl)
-            X509_CRL_free(crl)
+            try:
+                until = X509_CRL_get0_nextUpdate(crl)
+                is_old = until != NULL and ASN1_TIME_cmp_time_t(until, web_unix_seconds()) not in (0, 1)
+                if until != NULL:
+                    ends.append(utc_time(until))
+                taken = X509_STORE_add_crl(SSL_CTX_get_cert_store(ctx), crl)
+            finally:
+                X509_CRL_free(crl)
             if taken != 1:
                 raise CertificateError(f"revocation list {place} in {path!r} is refused: {last_reason()}")
             if is_old and not allow_expired:
@@ -207,4 +229,5 @@ cdef int use_revocations(SSL_CTX* ctx, bytearray text, str path, bint allow_expi
                                        "in; fetch the new one")
     finally:
         BIO_free(bio)
-    return check_end(text, path, "revocation list", place, b" CERTIFICATE-----")
+    check_end(text, path, "revocation list", place, b" CERTIFICATE-----")
+    return ends

@@ -11,21 +11,23 @@ cdef bint host_name_byte(unsigned char c) noexcept nogil:
 
 cdef int take_hello(Tls c, SSL* ssl) noexcept nogil:
     """The whole ClientHello is here: keeps the name that it asks for, and chooses the site. 0, or the alert."""
-    cdef const Site* site
+    cdef const Site* site = &c.context.site
+    cdef char* first = c.name_text
+    cdef bint is_second = c.site != NULL, is_same
     cdef int alert
     c.hello_seen = True
-    PyMem_RawFree(c.name_text)
     c.name_text = NULL
     alert = take_name(c, ssl)
+    is_same = same_text(first, c.name_text)
+    PyMem_RawFree(first)
     if alert != 0:
         return alert
-    site = c.context.site_for(c.name_text, 0 if c.name_text == NULL else <Py_ssize_t>strlen(c.name_text))
-    if c.name_text == NULL:
-        site = &c.context.site
+    if is_second:
+        return 0 if is_same else SSL_AD_ILLEGAL_PARAMETER
+    if c.name_text != NULL:
+        site = c.context.site_for(c.name_text, <Py_ssize_t>strlen(c.name_text))
     if site == NULL:
         return SSL_AD_UNRECOGNIZED_NAME
-    if c.site != NULL and c.site != site:
-        return SSL_AD_ILLEGAL_PARAMETER
     c.site = site
     return site_use(site, ssl)
 

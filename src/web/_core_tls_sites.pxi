@@ -28,6 +28,7 @@ cdef struct Site:
     unsigned char[32] session_id        # SITE_HASH
     unsigned char[32] rules             # the same without the names: what was asked of the client
     void* check                 # a Python object, or NULL
+    int64_t until               # unix time at which a list or an authority ends: no session is resumed after it
 
 cdef struct SiteName:
     const char* name            # in lower case; "*.example.org" for one label in the star's place
@@ -125,7 +126,7 @@ cdef int on_client_certificate(X509_STORE_CTX* store, void* unused) noexcept nog
     if owner != NULL and (<Tls>owner).site != NULL:
         if X509_verify_cert(store) == 1:
             error = X509_STORE_CTX_get_error(store)
-            if error == X509_V_OK and not check_passes((<Tls>owner).site, X509_STORE_CTX_get0_cert(store)):
+            if error == X509_V_OK and not check_passes(<Tls>owner, X509_STORE_CTX_get0_cert(store)):
                 error = X509_V_ERR_CERT_REJECTED
         elif X509_STORE_CTX_get_error(store) != X509_V_OK:
             error = X509_STORE_CTX_get_error(store)
@@ -146,7 +147,10 @@ cdef bint site_resumes(Tls c, SSL_SESSION* session) noexcept nogil:
     shown = SSL_SESSION_get0_peer(session)
     if shown == NULL:
         return not site.verify_mode & SSL_VERIFY_FAIL_IF_NO_PEER_CERT
-    return is_in_time(shown) and check_passes(site, shown)
+    if c.session_refused or site.until < web_unix_seconds() or not is_in_time(shown):
+        return False
+    c.session_refused = not check_passes(c, shown)      # a ClientHello may hold a hundred tickets: one is enough
+    return not c.session_refused
 
 
 cdef bint same_text(const char* a, const char* b) noexcept nogil:
@@ -160,23 +164,40 @@ cdef bint is_in_time(const X509* certificate) noexcept nogil:
             and ASN1_TIME_cmp_time_t(X509_get0_notBefore(certificate), now) == -1)
 
 
-cdef bint check_passes(const Site* site, X509* certificate) noexcept nogil:
-    """Predicate: the application has no check, or it said True."""
-    if site.check == NULL:
+cdef bint check_passes(Tls c, X509* certificate) noexcept nogil:
+    """Predicate: the application has no check, or it said True. OpenSSL is in the middle of a call: errno and its error
+    queue are as they were."""
+    cdef bint passes
+    cdef int number = errno
+    if c.site.check == NULL:
         return True
     if certificate == NULL:
         return False
+    ERR_set_mark()
     with gil:
-        return asked_application(<object>site.check, certificate)
+        passes = asked_application(c, <object>c.site.check, certificate)
+    ERR_pop_to_mark()
+    web_set_errno(number)
+    return passes
 
 
-cdef bint asked_application(object check, X509* certificate) noexcept:
-    """What the application says of a certificate that was verified. Whatever it raises is no."""
+cdef bint asked_application(Tls c, object check, X509* certificate) noexcept:
+    """What the application says of a certificate that was verified. Whatever it raises is no. Meanwhile the loop ends
+    no connection: it might be this one."""
+    cdef Loop loop = c.loop
+    if loop is not None:
+        loop.in_check = True
     try:
         return check(certificate_of(certificate)) is True
     except BaseException:
+        error = _current_exception()
+        if loop is not None and isinstance(error, (KeyboardInterrupt, SystemExit)):
+            loop.raised = error
         log_check_failed()
         return False
+    finally:
+        if loop is not None:
+            loop.in_check = False
 
 
 cdef int log_check_failed() noexcept:

@@ -21,20 +21,28 @@ __all__ = ["CertificateWatch", "WatchThread", "name_of"]
 
 _DAYS = (30, 7, 1, 0)  # before its end at which a certificate is spoken of
 _DAY = 86400.0
+_PATIENCE = 5.0  # seconds that a look may take once nobody wants it: a file system may hang
+_AGAIN, _AGAIN_MOST = 60.0, 3600.0  # seconds after a reload that failed, and that failed often
 
-Stamp = tuple[int, int, int] | None  # inode, size, time of change; None: there is no such file
+Stamp = tuple[int, int, int, int] | None  # inode, size, times of change; None: it cannot be seen
 
 
 class CertificateWatch:
-    """``contexts()`` gives those that are in use; ``reload()`` reads their files anew, and logs how it went."""
+    """``contexts()`` gives those that are in use; ``reload()`` reads their files anew, logs how it went, and says
+    whether it went well."""
 
-    def __init__(self, contexts: Callable[[], list[TlsContext]], reload: Callable[[], object], every: float) -> None:
+    def __init__(self, contexts: Callable[[], list[TlsContext]], reload: Callable[[], bool], every: float) -> None:
         self._contexts = contexts
         self._reload = reload
         self._every = every
         self._read = self._seen = self._stamps()
+        self._wait = 1.0
+        self._again_at = float("inf")  # when a reload that failed is tried again
         self._told: dict[bytes, int] = {}  # certificate -> days of the last word about it
         self.due = time.monotonic() + every
+        for path, stamp in self._read.items():
+            if stamp is None:
+                _log.warning("the file %r cannot be seen by this process: it is not noticed when it changes", path)
         self._tell_ends()
 
     def look_if_due(self) -> None:
@@ -46,10 +54,21 @@ class CertificateWatch:
     def look(self) -> None:
         """One look at files and dates."""
         before, self._seen = self._seen, self._stamps()
-        if self._seen != self._read and self._seen == before:
+        is_new = self._seen != self._read and self._seen == before
+        if is_new or time.monotonic() >= self._again_at:
             self._read = self._seen
-            self._reload()
+            self._reload_or_again(1.0 if is_new else self._wait * 2)
         self._tell_ends()
+
+    def _reload_or_again(self, wait: float) -> None:
+        """A reload that fails is tried again, ever more rarely: the certificate may not be valid yet."""
+        try:
+            done = self._reload()
+        except Exception:  # noqa: BLE001 - the watch goes on
+            _log.exception("certificates are not reloaded, the old ones stay")
+            done = False
+        self._wait = min(wait, _AGAIN_MOST / _AGAIN)
+        self._again_at = float("inf") if done else time.monotonic() + _AGAIN * self._wait
 
     def _stamps(self) -> dict[str, Stamp]:
         paths = {path for context in self._contexts() for path in context.files}
@@ -76,7 +95,7 @@ class CertificateWatch:
 class WatchThread:
     """A CertificateWatch of the same arguments, in a thread of its own from now on."""
 
-    def __init__(self, contexts: Callable[[], list[TlsContext]], reload: Callable[[], object], every: float) -> None:
+    def __init__(self, contexts: Callable[[], list[TlsContext]], reload: Callable[[], bool], every: float) -> None:
         self._watch = CertificateWatch(contexts, reload, every)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="web certificates", daemon=True)
@@ -86,7 +105,7 @@ class WatchThread:
         """No further look is taken once this returns."""
         self._done.set()
         if self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(_PATIENCE)
 
     def _run(self) -> None:
         while not self._done.wait(max(0.0, self._watch.due - time.monotonic())):
@@ -110,4 +129,4 @@ def _stamp(path: str) -> Stamp:
         facts = os.stat(path)
     except (OSError, ValueError):
         return None
-    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns

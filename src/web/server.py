@@ -123,7 +123,9 @@ class Server:
         self._slow_handler = slow_handler
         self._watch_certificates = watch_certificates
         self._watch: WatchThread | None = None  # while it runs
-        self._reloading = threading.Lock()  # two at a time would miss each other's contexts
+        self._reloading = threading.Lock()
+        self._reloaders: set[int] = set()  # threads that are at it, or wait for that lock
+        self._reload_again = False
         self._proxies = proxies
         self._workers_option = workers if workers is None or isinstance(workers, Workers) else Workers(workers)
         self._user = user
@@ -440,17 +442,36 @@ class Server:
         elif self._seat is not None:
             self._seat.ask(RELOAD)
         else:
-            with self._reloading:
-                for old, fresh in self._listeners.renew(self._listeners.read_certificates()):
-                    if self._loop is not None:
-                        self._loop.use_context(old, fresh)
+            self._reload_here()
 
-    def _reload_and_tell(self) -> None:
+    def _reload_here(self) -> None:
+        """One thread after another: at the same time they would miss each other's contexts. A signal may come then:
+        its handler runs in a thread that is at it already, and then it is done once more."""
+        me = threading.get_ident()
+        if me in self._reloaders:
+            self._reload_again = True
+            return
+        while True:
+            self._reloaders.add(me)
+            try:
+                with self._reloading:
+                    self._reload_again = False
+                    for old, fresh in self._listeners.renew(self._listeners.read_certificates()):
+                        if (loop := self._loop) is not None:
+                            loop.use_context(old, fresh)
+            finally:
+                self._reloaders.discard(me)
+            if not self._reload_again:
+                return
+
+    def _reload_and_tell(self) -> bool:
         try:
             self.reload_certificates()
-            _log.info("certificates are reloaded")
         except (WebError, TlsError) as error:  # TlsError: no memory
             _log.error("certificates are not reloaded, the old ones stay: %s", error)
+            return False
+        _log.info("certificates are reloaded")
+        return True
 
     def _signals(
         self, loop: Loop, stops: tuple[signal.Signals, ...], notifier: Notifier | None
@@ -485,8 +506,8 @@ class Server:
     # -- one turn at a time: other event loops, tests, benchmarks -----------------------------------------------------
 
     def adopt(self, sock: socket.socket, tls: TlsContext | None = None) -> Connection:
-        """Serves a connected socket (it is left detached): under TLS with a context. Works without open(), too: then
-        there are no listening sockets. In the thread that runs the loop, or before it runs."""
+        """Serves a connected socket (it is left detached): under TLS with a context, which no reload renews. Works
+        without open(), too: then there are no listening sockets. In the thread that runs the loop, or before."""
         if tls is not None:
             tls.load()
         return (self._loop or self._make_loop()).adopt(sock, tls)

@@ -70,7 +70,7 @@ class Authority:
         pair.key.write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, plain))
         return pair
 
-    def revocations(self, *revoked: "Pair | Authority", days: int = 10) -> bytes:
+    def revocations(self, *revoked: "Pair | Authority", days: float = 10) -> bytes:
         """A revocation list as PEM."""
         now = dt.datetime.now(dt.UTC)
         builder = x509.CertificateRevocationListBuilder(self.name)

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import socket
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -182,6 +183,25 @@ def test_an_intermediate_authority_can_be_trusted_alone(world: World) -> None:
     assert "self-signed certificate in certificate chain" in try_hands(connection, peer)[0]
 
 
+@both
+def test_after_a_list_ended_no_session_is_resumed(world: World, version: ssl.TLSVersion) -> None:
+    """Else who was revoked meanwhile would come in for as long as his tickets are good."""
+    days = 2.5 / 86400
+    crl = join(world.folder, "brief-crl.pem", [world.authority.revocations(days=days)])
+    ends = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+    context, asking = world.context(client_crl=crl), client(world.authority, world.clients["good"], version)
+    session = session_of(context, asking)
+    eventually(lambda: dt.datetime.now(dt.UTC) > ends + dt.timedelta(seconds=1))
+    connection, peer = connect(context, asking, session=session)
+    assert "CRL has expired" in try_hands(connection, peer)[0]
+
+
+def test_a_list_needs_all_authorities(world: World) -> None:
+    crl = join(world.folder, "middle-crl.pem", [world.middle.revocations()])
+    with pytest.raises(web.CertificateError, match="'CN=authority', which signed 'CN=middle', is missing"):
+        world.context(client_ca=world.middle.file, client_crl=crl).load()
+
+
 # -- the application's check -------------------------------------------------------------------------------------------
 
 
@@ -211,6 +231,60 @@ def test_check(world: World, version: ssl.TLSVersion, mode: str, answer: Any, ca
         assert alert == "SSLV3_ALERT_BAD_CERTIFICATE"
     assert ("client_check= failed" in caplog.text) == isinstance(answer, type)
     connection.close()  # the record keeps the frames of the failure
+
+
+def test_a_check_takes_nobody_into_service(world: World) -> None:
+    """To make room a connection might be ended: the very one whose handshake runs."""
+    said: list[str] = []
+    theirs: list[socket.socket] = []
+
+    def check(certificate: web.Certificate) -> bool:
+        ours, beyond = socket.socketpair()
+        theirs.append(beyond)
+        try:
+            server.adopt(ours)
+        except RuntimeError as error:
+            said.append(str(error))
+            ours.close()
+        return True
+
+    app = web.App(web.GET("/", lambda req: "in"))
+    server = web.Server(app, "127.0.0.1", 0, limits=web.Limits(handshakes=1))
+    ours, beyond = socket.socketpair()
+    try:
+        server.adopt(ours, world.context(client_check=check))
+        peer = Peer(client(world.authority, world.clients["good"]), beyond)
+        while not peer.handshake():
+            server.run_once(0)
+        peer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while (answer := peer.read()) is None:
+            server.run_once(0)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert said == ["not from client_check=: a handshake is under way"]
+    finally:
+        server.close()
+        for sock in theirs:
+            sock.close()
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_in_a_check_ends_it(world: World, kind: type[BaseException]) -> None:
+    server = web.Server(web.App(), "127.0.0.1", 0)
+    ours, beyond = socket.socketpair()
+    try:
+        server.adopt(ours, world.context(client_check=answer_of(kind)))
+        peer = Peer(client(world.authority, world.clients["good"], ssl.TLSVersion.TLSv1_2), beyond)
+        with pytest.raises(kind):
+            turn_until_it_raises(server, peer)
+    finally:
+        server.close()
+
+
+def turn_until_it_raises(server: web.Server, peer: Peer) -> None:
+    for _ in range(STEPS):
+        with contextlib.suppress(ssl.SSLError):
+            peer.handshake()
+        server.run_once(0)
 
 
 def test_check_sees_verified_certificates_only(world: World) -> None:
@@ -310,6 +384,10 @@ def test_a_certificate_that_ended_meanwhile_is_not_resumed(
 # -- options -----------------------------------------------------------------------------------------------------------
 
 
+async def later(certificate: web.Certificate) -> bool:
+    return True
+
+
 def test_options_that_do_not_go_together() -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"client_cert": "always"}, "client_cert='always': give one of 'none', 'optional', 'required'"),
@@ -319,6 +397,7 @@ def test_options_that_do_not_go_together() -> None:
         ({"client_check": bool}, "go with client_cert="),
         ({"client_cert": "optional", "client_ca": "ca.pem", "client_depth": -1}, "client_depth=-1: give 0 to 100"),
         ({"client_cert": "optional", "client_ca": "ca.pem", "client_check": 1}, "client_check: a function"),
+        ({"client_cert": "optional", "client_ca": "ca.pem", "client_check": later}, "client_check: a plain function"),
     ]
     for options, said in wrong:
         with pytest.raises((ValueError, TypeError), match=said):

@@ -3,6 +3,7 @@
 import http.client
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,16 @@ def test_unknown_names_are_refused(world: World, version: ssl.TLSVersion) -> Non
         assert refused
         assert alert == "TLSV1_UNRECOGNIZED_NAME"
         assert connection.server_name is None
+
+
+@both
+def test_a_name_comes_before_the_outer_certificates_own(world: World, version: ssl.TLSVersion) -> None:
+    """exact.wild.example stands in the outer certificate, too: it must not open what names= closes with a star."""
+    names = {"*.wild.example": world.required("wild")}
+    for unknown in ("serve", "refuse"):
+        context = world.context("exact", names=names, unknown_names=unknown)
+        connection, peer = connect(context, world.asking(version), "exact.wild.example")
+        assert "has shown no certificate" in try_hands(connection, peer)[0]
 
 
 def test_unknown_names_are_counted(world: World) -> None:
@@ -296,20 +307,26 @@ def test_names_of_an_adopted_connection_count_too(world: World, outer: TlsContex
 
 def test_the_second_client_hello_must_ask_for_the_same_name(world: World, outer: TlsContext) -> None:
     """RFC 8446, 4.1.2. Who could change the name in between might be shown one site and be judged by another."""
-    for name, alert in (b"one.example", None), (b"two.example", 47), (b"localhost\0\0", 112):
+    cases = (
+        (b"one.example", b"one.example", None),
+        (b"one.example", b"two.example", 47),
+        (b"one.example", b"localhost\0\0", 112),
+        (b"a.wild.example", b"b.wild.example", 47),  # the same site, and yet
+    )
+    for asked, name, alert in cases:
         ours, middle = socket.socketpair()
         beyond, theirs = socket.socketpair()
         connection, peer = Connection.tls(ours, outer), Client(theirs)
         with middle, beyond:
-            peer.ask_for("one.example", groups="P-521:X25519")
+            peer.ask_for(asked.decode(), groups="P-521:X25519")
             peer.lib.SSL_connect(peer.ssl)
             middle.sendall(beyond.recv(1 << 16))
             assert connection.handshake() is None
             beyond.sendall(middle.recv(1 << 16))  # HelloRetryRequest
             peer.lib.SSL_connect(peer.ssl)
             hello = beyond.recv(1 << 16)
-            assert hello.count(b"one.example") == 1
-            middle.sendall(hello.replace(b"one.example", name))
+            assert hello.count(asked) == 1
+            middle.sendall(hello.replace(asked, name))
             if alert is None:
                 assert connection.handshake() is None
                 assert connection.wants == "read"
@@ -357,6 +374,33 @@ def test_a_file_of_a_name_that_cannot_be_used(world: World) -> None:
         with pytest.raises(web.CertificateError, match="does not match"):
             context.load()
         assert context.certificates == ()
+
+
+def test_names_that_are_changed_later_change_nothing(world: World) -> None:
+    names = {"closed.example": world.required("closed")}
+    context = world.context("outer", names=names)
+    context.load()
+    names.clear()
+    fresh = context._renewed(context._read())
+    connection, peer = connect(fresh, world.asking(), "closed.example")
+    assert "has shown no certificate" in try_hands(connection, peer)[0]
+
+
+def test_threads_that_load_it_get_the_same(world: World) -> None:
+    """Connections point into what was made: it must not be made twice."""
+    context = world.context("outer", names={"one.example": world.context("one")})
+    found: list[tuple[int, ...]] = []
+
+    def load() -> None:
+        context.load()
+        found.append(tuple(map(id, context.certificates)))
+
+    threads = [threading.Thread(target=load) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1
 
 
 def test_what_it_is_made_of(world: World, outer: TlsContext) -> None:

@@ -132,6 +132,8 @@ FUNCTIONS: dict[str, Row] = {
     "RAND_priv_bytes": values(0, -1),
     "RAND_bytes": values(0, -1, closed=False),  # the client gets no ticket
     "ERR_clear_error": void(quiet=True),
+    "ERR_set_mark": void(quiet=True),
+    "ERR_pop_to_mark": void(quiet=True),
     "ERR_get_error": says(0, closed=False),  # it knows no reason: what failed stays a failure
     "ERR_peek_last_error": says(0, closed=False),  # the same
     "ERR_lib_error_string": says(0, closed=False),  # an exception without words
