@@ -74,6 +74,7 @@ cdef const Site* names_find(const NameTable* table, const char* name, Py_ssize_t
         length -= 1
     if length <= 0 or length > HOST_NAME_MAX or table.count == 0:
         return NULL
+    memset(lower, 0, sizeof(lower))     # a compiler does not see that what follows fills all that is read
     for i in range(length):
         lower[i] = name[i] | 0x20 if c"A" <= name[i] <= c"Z" else name[i]
     found = names_get(table, lower, length)
