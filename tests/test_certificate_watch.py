@@ -17,6 +17,7 @@ from tests.tls.authorities import Authority, Pair, client
 from tests.wire.clients import eventually
 from web import Server, TlsContext
 from web.certificate_watch import CertificateWatch, name_of
+from web.reloads import reload_and_tell
 
 
 class Files:
@@ -124,17 +125,14 @@ def test_files_of_names_and_clients_are_watched(files: Files) -> None:
 
 def test_a_reload_that_failed_is_tried_again(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    answers: list[bool | Exception] = [False, ZeroDivisionError(), True]
+    answers = [False, False, True]
     reloads: list[float] = []
     monkeypatch.setattr("web.certificate_watch.time.monotonic", lambda: now)
     context = files.context()
 
     def reload() -> bool:
         reloads.append(now)
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return answers.pop(0)
 
     watch = CertificateWatch(lambda: [context], reload, 10.0)
     os.utime(files.key, ns=(1, 1))
@@ -272,6 +270,15 @@ def test_a_signal_during_a_reload_does_not_wait_for_itself(files: Files, monkeyp
         server.reload_certificates()
         assert len(calls) == 2
         assert shown(server, asking) == "second"
+
+
+def test_nothing_that_a_reload_raises_goes_further(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    assert not reload_and_tell(fail)
+    assert "certificates are not reloaded, the old ones stay" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_metrics_tell_when_certificates_end(files: Files) -> None:

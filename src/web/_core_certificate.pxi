@@ -7,6 +7,8 @@
 cimport cython
 
 from datetime import UTC as _UTC, datetime
+from hashlib import sha256
+from ipaddress import ip_address
 
 cdef extern from *:
     """
@@ -75,26 +77,12 @@ cdef class Certificate:
     @property
     def subject(self):
         """Whose it is, as text (RFC 4514): "CN=alice,O=Example". What it says is only as true as its issuer is."""
-        cdef BIO* out = BIO_new(BIO_s_mem())
-        cdef int length
-        try:
-            require(out != NULL, "subject")
-            length = X509_NAME_print_ex(out, X509_get_subject_name(self.get()), 0, NAME_FORM)
-            return name_written(out, length)
-        finally:
-            BIO_free(out)
+        return name_text(self.get(), False)
 
     @property
     def issuer(self):
         """Who signed it, as text (RFC 4514)."""
-        cdef BIO* out = BIO_new(BIO_s_mem())
-        cdef int length
-        try:
-            require(out != NULL, "issuer")
-            length = X509_NAME_print_ex(out, X509_get_issuer_name(self.get()), 0, NAME_FORM)
-            return name_written(out, length)
-        finally:
-            BIO_free(out)
+        return name_text(self.get(), True)
 
     @property
     def names(self):
@@ -182,14 +170,24 @@ cdef Certificate certificate_of(X509* x509):
         raise TlsError("TLS cannot be set up (certificate): it cannot be copied") from None
 
 
-cdef str name_written(BIO* out, int printed):
-    """The whole of a name, of which so many bytes were printed: it may be empty; negative: that failed."""
+cdef str name_text(X509* x509, bint of_issuer):
+    """The subject or the issuer, whole: it may be empty."""
+    cdef BIO* out = BIO_new(BIO_s_mem())
     cdef char* start[1]
+    cdef int printed
     cdef long length
     start[0] = NULL
-    length = BIO_get_mem_data(out, start)
-    require(printed >= 0 and length == printed, "name")
-    return start[0][:length].decode("utf-8", "backslashreplace") if length > 0 else ""
+    try:
+        require(out != NULL, "name")
+        if of_issuer:
+            printed = X509_NAME_print_ex(out, X509_get_issuer_name(x509), 0, NAME_FORM)
+        else:
+            printed = X509_NAME_print_ex(out, X509_get_subject_name(x509), 0, NAME_FORM)
+        length = BIO_get_mem_data(out, start)
+        require(printed >= 0 and length == printed, "name")
+        return start[0][:length].decode("utf-8", "backslashreplace") if length > 0 else ""
+    finally:
+        BIO_free(out)
 
 
 cdef str name_value(int kind, bytes value):

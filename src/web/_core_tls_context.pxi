@@ -15,9 +15,7 @@
 cimport cython
 
 from collections.abc import Mapping
-from hashlib import sha256
 from inspect import iscoroutinefunction
-from ipaddress import ip_address
 from os import fsdecode
 from threading import Lock as _make_lock
 from types import MappingProxyType

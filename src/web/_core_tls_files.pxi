@@ -7,7 +7,6 @@
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 
-from os import stat
 from sys import exc_info
 
 from web.errors import WebError

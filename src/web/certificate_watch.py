@@ -28,16 +28,16 @@ Stamp = tuple[int, int, int, int] | None  # inode, size, times of change; None: 
 
 
 class CertificateWatch:
-    """``contexts()`` gives those that are in use; ``reload()`` reads their files anew, logs how it went, and says
-    whether it went well."""
+    """``contexts()`` gives those that are in use; ``reload()`` reads their files anew and says whether that went well:
+    ``reload_and_tell``, which raises nothing."""
 
     def __init__(self, contexts: Callable[[], list[TlsContext]], reload: Callable[[], bool], every: float) -> None:
         self._contexts = contexts
         self._reload = reload
         self._every = every
         self._read = self._seen = self._stamps()
-        self._wait = 1.0
-        self._again_at = float("inf")  # when a reload that failed is tried again
+        self._wait = _AGAIN
+        self._again_at = float("inf")  # when a reload that failed is tried again: the certificate may not be valid yet
         self._told: dict[bytes, int] = {}  # certificate -> days of the last word about it
         self.due = time.monotonic() + every
         for path, stamp in self._read.items():
@@ -57,18 +57,9 @@ class CertificateWatch:
         is_new = self._seen != self._read and self._seen == before
         if is_new or time.monotonic() >= self._again_at:
             self._read = self._seen
-            self._reload_or_again(1.0 if is_new else self._wait * 2)
+            self._wait = _AGAIN if is_new else min(self._wait * 2, _AGAIN_MOST)
+            self._again_at = float("inf") if self._reload() else time.monotonic() + self._wait
         self._tell_ends()
-
-    def _reload_or_again(self, wait: float) -> None:
-        """A reload that fails is tried again, ever more rarely: the certificate may not be valid yet."""
-        try:
-            done = self._reload()
-        except Exception:  # noqa: BLE001 - the watch goes on
-            _log.exception("certificates are not reloaded, the old ones stay")
-            done = False
-        self._wait = min(wait, _AGAIN_MOST / _AGAIN)
-        self._again_at = float("inf") if done else time.monotonic() + _AGAIN * self._wait
 
     def _stamps(self) -> dict[str, Stamp]:
         paths = {path for context in self._contexts() for path in context.files}

@@ -29,12 +29,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from web._core import Stats, TlsError
+from web._core import Stats
 from web.certificate_watch import CertificateWatch
 from web.channel import CERTIFICATES, LEAVE, READY, RELOAD, RETIRE, STOP, Channel, join_files
 from web.errors import WebError
 from web.listeners import Listeners
 from web.log import log as _log
+from web.reloads import reload_and_tell
 from web.signals import signals_wake
 from web.systemd import Notifier
 from web.upgrade import Predecessor, Successor
@@ -456,14 +457,7 @@ class Master:
     # -- reload -------------------------------------------------------------------------------------------------------
 
     def _renew_certificates(self) -> bool:
-        if self._listeners.contexts:
-            try:
-                self.reload_certificates()
-            except (WebError, TlsError) as error:  # TlsError: no memory
-                _log.error("certificates are not reloaded, the old ones stay: %s", error)
-                return False
-            _log.info("certificates are reloaded")
-        return True
+        return not self._listeners.contexts or reload_and_tell(self.reload_certificates)
 
     def _reload(self) -> None:
         """SIGHUP: certificates, then every worker is replaced, one after another."""

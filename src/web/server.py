@@ -28,17 +28,17 @@ from functools import partial
 from types import FrameType
 from typing import Literal, cast
 
-from web._core import Connection, Loop, Stats, TlsContext, TlsError
+from web._core import Connection, Loop, Stats, TlsContext
 from web.app import App, OnFailure
 from web.certificate_watch import WatchThread
 from web.channel import RELOAD, STOP
-from web.errors import WebError
 from web.limits import Limits
 from web.listeners import Listeners
 from web.metrics import Counters
 from web.privileges import identity
 from web.processes import Master, rows_for
 from web.proxies import Proxies, check_use, networks_of
+from web.reloads import Reloads, reload_and_tell
 from web.rooms import as_message
 from web.running import check_event_loop, needs_asyncio, run_alone, run_in_asyncio, run_inside
 from web.signals import hear_signals
@@ -123,9 +123,7 @@ class Server:
         self._slow_handler = slow_handler
         self._watch_certificates = watch_certificates
         self._watch: WatchThread | None = None  # while it runs
-        self._reloading = threading.Lock()
-        self._reloaders: set[int] = set()  # threads that are at it, or wait for that lock
-        self._reload_again = False
+        self._reloads = Reloads(self._renew_certificates)
         self._proxies = proxies
         self._workers_option = workers if workers is None or isinstance(workers, Workers) else Workers(workers)
         self._user = user
@@ -442,36 +440,15 @@ class Server:
         elif self._seat is not None:
             self._seat.ask(RELOAD)
         else:
-            self._reload_here()
+            self._reloads.run()
 
-    def _reload_here(self) -> None:
-        """One thread after another: at the same time they would miss each other's contexts. A signal may come then:
-        its handler runs in a thread that is at it already, and then it is done once more."""
-        me = threading.get_ident()
-        if me in self._reloaders:
-            self._reload_again = True
-            return
-        while True:
-            self._reloaders.add(me)
-            try:
-                with self._reloading:
-                    self._reload_again = False
-                    for old, fresh in self._listeners.renew(self._listeners.read_certificates()):
-                        if (loop := self._loop) is not None:
-                            loop.use_context(old, fresh)
-            finally:
-                self._reloaders.discard(me)
-            if not self._reload_again:
-                return
+    def _renew_certificates(self) -> None:
+        for old, fresh in self._listeners.renew(self._listeners.read_certificates()):
+            if (loop := self._loop) is not None:
+                loop.use_context(old, fresh)
 
     def _reload_and_tell(self) -> bool:
-        try:
-            self.reload_certificates()
-        except (WebError, TlsError) as error:  # TlsError: no memory
-            _log.error("certificates are not reloaded, the old ones stay: %s", error)
-            return False
-        _log.info("certificates are reloaded")
-        return True
+        return reload_and_tell(self.reload_certificates)
 
     def _signals(
         self, loop: Loop, stops: tuple[signal.Signals, ...], notifier: Notifier | None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from web import Connection, Tls, TlsContext
+from web import Connection, Server, Tls, TlsContext
 
 Result = TypeVar("Result")
 STEPS = 10_000  # more than any exchange here takes; a test that needs more goes in circles
@@ -157,6 +157,16 @@ def shake_hands(connection: Tls, peer: Peer) -> None:
         if connection.handshake() and client_done:
             return
     raise AssertionError("the handshake goes in circles")
+
+
+def ask_in_turns(server: Server, peer: Peer, host: str = "localhost") -> bytes:
+    """The handshake, GET / and the beginning of its answer, of a server that is turned by hand."""
+    while not peer.handshake():
+        server.run_once(0)
+    peer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    while (answer := peer.read()) is None:
+        server.run_once(0)
+    return answer
 
 
 def state(connection: Connection) -> str:

@@ -15,7 +15,7 @@ import pytest
 import web
 from tests.serving import foreign_environment
 from tests.tls.authorities import Authority, KeyUsage, Pair, client, join
-from tests.tls.peer import STEPS, Peer, connect, shake_hands
+from tests.tls.peer import STEPS, Peer, ask_in_turns, connect, shake_hands
 from tests.wire.clients import eventually
 from web import Tls, TlsContext, TlsError
 
@@ -254,12 +254,7 @@ def test_a_check_takes_nobody_into_service(world: World) -> None:
     try:
         server.adopt(ours, world.context(client_check=check))
         peer = Peer(client(world.authority, world.clients["good"]), beyond)
-        while not peer.handshake():
-            server.run_once(0)
-        peer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        while (answer := peer.read()) is None:
-            server.run_once(0)
-        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert ask_in_turns(server, peer).startswith(b"HTTP/1.1 200 ")
         assert said == ["not from client_check=: a handshake is under way"]
     finally:
         server.close()

@@ -13,7 +13,7 @@ import pytest
 
 import web
 from tests.tls.authorities import Authority, Pair, client, join
-from tests.tls.peer import Peer, connect, shake_hands
+from tests.tls.peer import Peer, ask_in_turns, connect, shake_hands
 from tests.tls.test_client_certificates import both, session_of, try_hands
 from tests.tls.test_tls_bio import Client
 from tests.wire.clients import eventually
@@ -292,12 +292,7 @@ def test_names_of_an_adopted_connection_count_too(world: World, outer: TlsContex
         asking = world.asking()
         asking.check_hostname = False
         peer = Peer(asking, theirs, "one.example")
-        while not peer.handshake():
-            server.run_once(0)
-        peer.write(b"GET / HTTP/1.1\r\nHost: closed.example\r\n\r\n")
-        while (answer := peer.read()) is None:
-            server.run_once(0)
-        assert answer.startswith(b"HTTP/1.1 421 ")
+        assert ask_in_turns(server, peer, "closed.example").startswith(b"HTTP/1.1 421 ")
     finally:
         server.close()
 

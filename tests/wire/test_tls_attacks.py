@@ -26,7 +26,6 @@ from tests.tls.records import (
     RENEGOTIATION,
     SIGNATURES,
     SIGNATURES_CERT,
-    OldRecords,
     Records,
     logged,
     message,
@@ -42,16 +41,16 @@ from tests.wire.sites import Hits, Serve, Site
 from tests.wire.tls_attackers import (
     Attacker,
     attack,
+    both_versions,
     client_context,
     ending,
     old_attack,
     resident,
+    sealed_by,
     send_all,
     serves,
     until_end,
 )
-
-both_versions = pytest.mark.parametrize("version", ["1.2", "1.3"])
 
 
 @pytest.fixture
@@ -66,10 +65,6 @@ def site(serve_tls: Serve, hits: Hits) -> Iterator[Site]:
     yield site
     assert serves(site)
     site.await_connections(0)
-
-
-def sealed_by(site: Site, folder: Path, version: str) -> tuple[Attacker, Records | OldRecords]:
-    return attack(site, folder) if version == "1.3" else old_attack(site, folder)
 
 
 # -- renegotiation (TLS 1.2) -------------------------------------------------------------------------------------------

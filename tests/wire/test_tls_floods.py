@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 
 import web
-from tests.tls.records import ALERT, ANSWER, DATA, ONCE, OldRecords, Records, logged
+from tests.tls.records import ALERT, ANSWER, DATA, ONCE, Records, logged
 from tests.wire.clients import Peer, TlsPeer, eventually, request
-from tests.wire.sites import Embed, Embedded, Serve, Site
+from tests.wire.sites import Embed, Embedded, Serve
 from tests.wire.tls_attackers import (
-    Attacker,
     attack,
+    both_versions,
     client_context,
     ending,
-    old_attack,
     resident,
+    sealed_by,
     send_all,
     serves,
     until_end,
@@ -41,13 +41,6 @@ MIB = 1 << 20
 
 def drain(req: web.Request) -> str:
     return str(sum(len(piece) for piece in req.stream()))
-
-
-def sealed_by(site: Site, folder: Path, version: str) -> tuple[Attacker, Records | OldRecords]:
-    return attack(site, folder) if version == "1.3" else old_attack(site, folder)
-
-
-both_versions = pytest.mark.parametrize("version", ["1.2", "1.3"])
 
 
 def received_in_turns(site: Embedded) -> list[int]:

@@ -11,6 +11,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from tests.tls.records import TLS_1_2_SUITE, OldRecords, Records, Server, alert_in, logged, server_hello_in
 from tests.wire.clients import Peer, TlsPeer, eventually
 from tests.wire.sites import Embedded, Site
@@ -21,6 +23,8 @@ ALERTS = {
     86: "inappropriate_fallback", 100: "no_renegotiation", 109: "missing_extension", 112: "unrecognized_name",
     120: "no_application_protocol",
 }  # fmt: skip  # AlertDescription (RFC 8446, B.2; RFC 5246, A.3; RFC 7507)
+
+both_versions = pytest.mark.parametrize("version", ["1.2", "1.3"])
 
 
 class Attacker(TlsPeer):
@@ -150,3 +154,8 @@ def resident() -> int:
         return 0
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def sealed_by(site: Site, folder: Path, version: str) -> tuple[Attacker, Records | OldRecords]:
+    """A client of that version after its handshake, and what seals its records."""
+    return attack(site, folder) if version == "1.3" else old_attack(site, folder)
