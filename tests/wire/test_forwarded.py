@@ -81,8 +81,8 @@ def test_who_reset_before_the_adoption_is_no_unix_socket(tmp_path: Path) -> None
     eventually(lambda: not has_peer(ours))
     try:
         connection = server.adopt(ours)
-        while server.connections:
-            server.run_once(1.0)
+        for _ in range(10):  # the request, if it is run at all, and the end
+            server.run_once(0)
     finally:
         server.close()
     assert connection.peer is None

@@ -6,6 +6,8 @@ import json
 import os
 import socket
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 import web
 from tests.serving import process, program
-from tests.wire.clients import Answer, Peer, TlsPeer, eventually, request
+from tests.wire.clients import HANG, Answer, Peer, TlsPeer, eventually, request
 from tests.wire.sites import Serve, Site
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 without set-up")
@@ -342,18 +344,23 @@ def test_a_burst_through_the_proxy_makes_no_room() -> None:
     try:
         for number in range(12):
             silent.append(begin(number // 4 + 1, b""))
-            while server.connections <= number:
-                server.run_once(1.0)
+            turn_until(server, lambda number=number: server.connections > number)  # type: ignore[misc]
             server.run_once(0)
         honest = [begin(number, request()) for number in range(20, 28)]
-        while server.stats()["requests"] < len(honest):
-            server.run_once(1.0)
+        turn_until(server, lambda: server.stats()["requests"] == len(honest))
         for peer in honest:
             assert peer.answer().status == 200
     finally:
         for peer in (*silent, *honest):
             peer.close()
         server.close()
+
+
+def turn_until(server: web.Server, holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + HANG
+    while not holds():
+        assert time.monotonic() < until
+        server.run_once(0.1)
 
 
 # ---- Unix sockets ----
