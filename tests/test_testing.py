@@ -448,7 +448,9 @@ def test_exceptions_that_mean_something_else_here_are_wrapped(error: type[BaseEx
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("kind", ["plain", "async", "blocking"])
-def test_what_ends_a_server_ends_the_test(error: type[BaseException], kind: str) -> None:
+def test_what_ends_a_server_ends_the_test(
+    error: type[BaseException], kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
     def plain(req: web.Request) -> str:
         raise error
 
@@ -459,6 +461,9 @@ def test_what_ends_a_server_ends_the_test(error: type[BaseException], kind: str)
     handler: Any = coroutine if kind == "async" else plain
     with pytest.raises(error), Client(web.App(web.GET("/", handler, blocking=kind == "blocking" or None))) as client:
         client.get("/")
+    del client
+    gc.collect()  # a Task that nobody asked how it ended would say so now
+    assert not caplog.records
 
 
 def test_failures_do_not_cross_requests() -> None:

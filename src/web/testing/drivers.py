@@ -246,13 +246,28 @@ class Hosted:
         self._run(self._inner.start)
 
     def drive(self, steps: Waiting[T]) -> T:
+        import asyncio
+
+        begun: list[asyncio.Task[Any]] = []
+
         async def exchange() -> T:
+            if task := asyncio.current_task():
+                begun.append(task)
             try:
                 return await self._inner.drive(steps)
             finally:
                 await self._inner.settle()
 
-        return self._run(exchange)
+        async def end() -> None:
+            for task in begun:
+                task.cancel()
+            await asyncio.gather(*begun, return_exceptions=True)
+
+        try:
+            return self._run(exchange)
+        except (KeyboardInterrupt, SystemExit):  # out of the asyncio loop itself: the exchange still waits
+            self._run(end)
+            raise
 
     def settle(self, connection: Connection | None = None) -> None:
         self._run(lambda: self._inner.settle(connection))
