@@ -124,14 +124,18 @@ def test_who_leaves_while_his_request_waits_is_named(serve_plain: Serve) -> None
         go_on.wait(30)
         return ""
 
-    site = serve_plain(web.GET("/", wait, blocking=True), told_of, threads=1, proxies=LOCAL)
-    first, second = site.connect(), site.connect()
+    now = web.GET("/now", lambda req: "", blocking=False)
+    site = serve_plain(web.GET("/", wait, blocking=True), now, told_of, threads=1, proxies=LOCAL)
+    first, second, third = site.connect(), site.connect(), site.connect()
     first.send(request(fields=BY_X))
     eventually(lambda: site.server.stats()["threads_busy"] == 1)
     second.send(request(fields="X-Forwarded-For: 192.0.2.2\r\n"))
     eventually(lambda: site.server.stats()["threads_waiting"] == 1)
     second.close()
-    eventually(lambda: site.server.connections == 1)
+    eventually(lambda: site.server.connections == 2)
+    for _ in range(2):  # the turn in which that was seen has ended
+        third.send(request("/now"))
+        assert third.answer().status == 200
     go_on.set()
     eventually(lambda: seen == [("192.0.2.2", 0)])
 
