@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -344,7 +345,8 @@ except web.ListenError as error:
         with process(*program(code, str(port))) as child:
             status, out, err = child.finish()
     assert (status, err) == (0, "")
-    assert out.startswith(f"cannot listen on 127.0.0.1:{port}: another process already does; stop it, or ")
+    who = rf"\S+ \(pid {os.getpid()}: .*\)" if sys.platform == "linux" else ".*"
+    assert re.match(rf"cannot listen on 127\.0\.0\.1:{port}: {who} already does; stop it, or ", out)
     assert out.count("\n") == 1
 
 

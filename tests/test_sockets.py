@@ -100,7 +100,7 @@ def test_a_port_in_use() -> None:
     assert caught.value.errno == errno.EADDRINUSE
     assert isinstance(caught.value, web.WebError)
     assert isinstance(caught.value, OSError)
-    assert f"127.0.0.1:{port}: another process already does" in str(caught.value)
+    assert f"127.0.0.1:{port}: this process itself already does" in str(caught.value)
 
 
 def test_a_port_is_free_again_while_old_connections_wait_out_their_time() -> None:

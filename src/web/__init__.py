@@ -129,6 +129,8 @@ __all__ = [
     "workers",
 ]
 
+__distribution__ = "weblatch"  # the mark by which weblatch.names knows this package from others of its name
+
 try:
     __version__ = version("weblatch")
 except PackageNotFoundError:  # imported from a source tree that was not installed

@@ -13,7 +13,7 @@ from traceback import format_exception
 
 from web.errors import reason_phrase
 
-__all__ = ["kind_of_body", "problem", "traceback_page"]
+__all__ = ["kind_of_body", "message_page", "problem", "traceback_page"]
 
 _JSON = ("application/json", "application/problem+json")
 _TEXT = ("text/html", "text/plain")
@@ -62,8 +62,11 @@ pre{{background:#f4f4f4;overflow:auto;padding:1em}}h1{{color:#b00020;font-size:1
 
 
 def traceback_page(error: BaseException, method: str, path: str) -> str:
-    """HTML with the traceback of an exception, all of it escaped."""
+    """HTML with the traceback of an exception."""
     lines = format_exception(error)
-    return _PAGE.format(
-        title=escape(lines[-1].strip()), what=escape(f"{method} {path}"), traceback=escape("".join(lines))
-    )
+    return message_page(lines[-1].strip(), f"{method} {path}", "".join(lines))
+
+
+def message_page(title: str, what: str, text: str) -> str:
+    """HTML for developers: a heading, a line and preformatted text, all of it escaped."""
+    return _PAGE.format(title=escape(title), what=escape(what), traceback=escape(text))

@@ -572,6 +572,9 @@ class RouteList:
         for method in new.methods:
             self._by_first.setdefault((method, first), []).append(new)
 
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes)
+
     def by_handler(self, handler: object) -> list[Route]:
         return [one for one in self._routes if one.handler == handler]
 

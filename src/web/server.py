@@ -14,7 +14,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -32,6 +31,7 @@ from web._core import Connection, Loop, Stats, TlsContext
 from web.app import App, OnFailure
 from web.certificate_watch import WatchThread
 from web.channel import RELOAD, STOP
+from web.fd_limit import connections_possible, raise_fd_limit
 from web.limits import Limits
 from web.listeners import Listeners
 from web.metrics import Counters
@@ -52,12 +52,11 @@ __all__ = ["Server"]
 
 _log = logging.getLogger("web")
 
-# File descriptors that are not connections: the interpreter's, the loop's, files that are being sent.
-_RESERVED_FDS = 64
 _THREADS_MAX = 1000
 
 _never_run: dict[Server, None] = {}  # not weak: a server that nobody kept is the one that was forgotten
 _running: weakref.WeakSet[Server] = weakref.WeakSet()
+_instead_of_run: list[Callable[[Server], None]] = []  # the command line's, while it imports a program for its server
 
 
 class Server:
@@ -141,6 +140,7 @@ class Server:
         self._stop_until = 0.0  # time.monotonic() at which the grace of stop() is over
         self._failure: BaseException | None = None  # what ended the thread
         self._on_failure: OnFailure | None = None  # web.testing's: is told what becomes a 500
+        self._banner: Callable[[Server, int], str] = one_line  # what run() says, by its workers
         self.listen(host, port, tls, dual_stack=dual_stack, proxy_protocol=proxy_protocol)
         if _made_in_main():
             _never_run[self] = None
@@ -204,8 +204,7 @@ class Server:
         """``row``: of the Stats; -1: there was none left, and what it counts is not seen."""
         _never_run.pop(self, None)
         self._pid = os.getpid()
-        room = _raise_fd_limit() - _RESERVED_FDS
-        limits = replace(self.limits, connections=max(1, min(self.limits.connections, room)))
+        limits = replace(self.limits, connections=connections_possible(self.limits.connections))
         reads_fields = self._proxies is not None and self._proxies.reads_fields
         dispatcher = self.app._compile(
             dev=self.dev,
@@ -237,6 +236,10 @@ class Server:
 
         WebError: with workers, where other threads run already. SystemExit(3): no worker can be started.
         """
+        if _instead_of_run:
+            _never_run.pop(self, None)
+            _instead_of_run[-1](self)
+            return
         if self._workers.number > 0:
             self._run_master(self._workers)
             return
@@ -258,7 +261,7 @@ class Server:
     def _run_master(self, workers: Workers) -> None:
         if self._master is not None or self._loop is not None:
             raise RuntimeError("the server runs already, or has a loop of its own: workers make theirs")
-        _raise_fd_limit()  # a socket of each address and a channel for each worker
+        raise_fd_limit()  # a socket of each address and a channel for each worker
         if not self._listeners.is_open:
             self.open()
         self._master = Master(
@@ -287,9 +290,8 @@ class Server:
         self._serve(seat.ready, (signal.SIGTERM,))
 
     def _announce(self, workers: int = 0) -> None:
-        how = f" with {workers} workers" if workers else ""
         with suppress(OSError):  # a full disk does not keep it from serving
-            print(f"Serving on {', '.join(self.urls)}{how} (Ctrl-C stops)", file=sys.stderr, flush=True)
+            print(self._banner(self, workers), file=sys.stderr, flush=True)
 
     def _serve(
         self,
@@ -559,14 +561,10 @@ class Server:
         return f"<Server {where}{' open' if self._loop is not None else ''}>"
 
 
-def _raise_fd_limit() -> int:
-    """Raises the soft RLIMIT_NOFILE to the hard one; how many descriptors that permits."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with suppress(ValueError, OSError):  # macOS: the hard limit may be more than the kernel allows
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-    return 1 << 30 if soft == resource.RLIM_INFINITY else soft
+def one_line(server: Server, workers: int) -> str:
+    """Where it serves. 0 workers: in this process."""
+    how = f" with {workers} workers" if workers else ""
+    return f"Serving on {', '.join(server.urls)}{how} (Ctrl-C stops)"
 
 
 def _default_threads() -> int:

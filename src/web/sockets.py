@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from web.errors import WebError
+from web.port_holder import holder_of
 from web.systemd import passed_fds
 
 __all__ = ["Address", "ListenError"]
@@ -203,7 +204,8 @@ def _advice(address: Address, error: OSError) -> str:
         return f"cannot listen on {where}: the host name is not known here ({error.strerror})"
     match error.errno:
         case errno.EADDRINUSE:
-            return f"cannot listen on {where}: another process already does; stop it, or choose another port (0: any)"
+            who = (holder_of(address.port) if has_port else None) or "another process"
+            return f"cannot listen on {where}: {who} already does; stop it, or choose another port (0: any)"
         case errno.EACCES | errno.EPERM if not has_port:
             return f"cannot listen on {where}: not permitted; choose a folder that this user may write to"
         case errno.EACCES | errno.EPERM:

@@ -1,13 +1,15 @@
-"""``python -m web``: the demo. A page over HTTPS from a throw-away certificate, and the commands to try it with."""
+"""``web demo``: a page over HTTPS from a throw-away certificate, and the commands to try it with."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 
 import web
+from web.cli.serving import serve
+
+__all__ = ["demo"]
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -49,36 +51,21 @@ def echo(req: web.Request) -> bytes:
     return req.body
 
 
-def demo() -> web.App:
+def make_app() -> web.App:
     """The demo's application."""
     return web.App(web.GET("/", page), web.GET("/hello/:name", hello), web.GET("/json", about), web.POST("/echo", echo))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the demo until Ctrl-C. 3: it cannot start."""
-    parser = argparse.ArgumentParser(prog="python -m web", description="Serve the weblatch demo over HTTPS.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8443, help="port to listen on; 0: any (default: %(default)s)")
-    parser.add_argument("--folder", default=".dev", help="folder of the throw-away certificate (default: %(default)s)")
-    parser.add_argument("--plain", action="store_true", help="plain HTTP instead of HTTPS")
-    options = parser.parse_args(arguments)
-    try:
-        tls, trust = None, ""
-        if not options.plain:
-            cert, key = web.dev_certificate(Path(options.folder))
-            tls, trust = web.TlsContext(cert, key), f"--cacert {shlex.quote(cert)} "
-        server = web.Server(demo(), options.host, options.port, tls=tls)
-        server.open()
-    except (web.WebError, OSError, ValueError) as error:
-        print(f"web: {error}", file=sys.stderr)
-        return 3
+def demo(options: argparse.Namespace) -> int:
+    """``web demo``: until Ctrl-C."""
+    tls, trust = None, ""
+    if not options.plain:
+        cert, key = web.dev_certificate(Path(options.folder))
+        tls, trust = web.TlsContext(cert, key), f"--cacert {shlex.quote(cert)} "
+    server = web.Server(make_app(), options.host, options.port, tls=tls)
+    server.open()
     print("Try it:", flush=True)
     for path in ("/", "/hello/you", "/json"):
         print(f"  curl {trust}{server.url}{path}", flush=True)
     print(f"  curl {trust}-d 'some text' {server.url}/echo", flush=True)
-    server.run()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return serve(server)

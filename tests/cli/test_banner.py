@@ -1,0 +1,50 @@
+"""The banner: colours on terminals alone, and ends of certificates that catch the eye."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+import web
+from web.cli.banner import banner, colour
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colours_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    assert colour("red", "x", Terminal()) == "\033[31mx\033[0m"
+    assert colour("red", "x", io.StringIO()) == "x"
+    monkeypatch.setenv("NO_COLOR", "")  # set, and yet it says nothing
+    assert colour("red", "x", Terminal()) != "x"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert colour("red", "x", Terminal()) == "x"
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert colour("red", "x", Terminal()) == "x"
+
+
+@pytest.mark.parametrize(("days", "code"), [(60, None), (20, 33), (5, 31)])
+def test_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, code: int | None) -> None:
+    monkeypatch.setattr("sys.stderr", Terminal())
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    cert, key = web.dev_certificate(tmp_path, days=days)
+    tls = web.TlsContext(cert, key, policy="modern")
+    server = web.Server(web.App(), "127.0.0.1", tls=tls)
+    server.open()
+    try:
+        lines = banner(server, 3).split("\n")
+    finally:
+        server.close()
+    assert "with 3 workers (Ctrl-C stops)" in lines[0]
+    assert lines[1].startswith("  TLS 1.3, certificate for localhost, ")
+    assert f"({days - 1} days)" in lines[1]
+    assert (f"\033[{code}m" in lines[1]) if code else "\033" not in lines[1]
+    assert lines[2].startswith("  weblatch ")

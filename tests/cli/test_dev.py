@@ -1,0 +1,177 @@
+"""``web dev``: made anew when a file changes, on one socket, for this machine only; errors are pages."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+from tests.cli.test_serving import port_of
+from tests.serving import Process, body, connect, connect_tls, process, read_all, read_answer
+from tests.wire.clients import eventually
+
+FIVE = """import web
+
+server = web.defserver("0.0.0.0", 80, web.GET("/", lambda req: "{word}"))
+
+server.run()
+"""
+
+
+@contextmanager
+def developing(folder: Path, *options: str) -> Iterator[tuple[Process, int]]:
+    """``web dev app.py``, and its port."""
+    with process("-m", "web", "dev", "app.py", "--port", "0", *options, cwd=folder) as child:
+        yield child, port_of(child.says("Serving on "))
+        child.signal(signal.SIGTERM)
+        assert child.finish()[0] == 0
+
+
+def write(path: Path, text: str) -> None:
+    """As editors do: nobody sees half of it."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def ask(port: int, fields: str = "Host: localhost\r\n") -> bytes:
+    with connect(port) as sock:
+        sock.sendall(f"GET / HTTP/1.1\r\n{fields}Accept: text/html\r\nConnection: close\r\n\r\n".encode())
+        return read_all(sock)
+
+
+def test_it_is_made_anew_when_a_file_changes(tmp_path: Path) -> None:
+    write(tmp_path / "app.py", FIVE.format(word="one"))
+    with developing(tmp_path) as (child, port):
+        assert ask(port).endswith(b"\r\n\r\none")
+        write(tmp_path / "app.py", FIVE.format(word="two"))
+        assert "app.py" in child.says("Changed: ")
+        assert port_of(child.says("Serving on ")) == port
+        assert ask(port).endswith(b"\r\n\r\ntwo")
+
+        write(tmp_path / "app.py", FIVE.format(word="</pre>") + "x = (\n")
+        assert "cannot be imported: SyntaxError" in child.says("web: app.py")
+        child.says("Serving on ")
+        page = ask(port)
+        assert page.startswith(b"HTTP/1.1 500 ")
+        assert b"SyntaxError: &#x27;(&#x27; was never closed" in page
+
+        write(tmp_path / "app.py", FIVE.format(word="three"))
+        child.says("Serving on ")
+        assert ask(port).endswith(b"\r\n\r\nthree")
+
+
+def test_nobody_is_refused_while_it_starts(tmp_path: Path) -> None:
+    write(tmp_path / "app.py", FIVE.format(word="one"))
+    with developing(tmp_path) as (_, port):
+        slow = f"import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(0.3)\n{FIVE.format(word='late')}"
+        write(tmp_path / "app.py", slow)
+        eventually((tmp_path / "begun").exists)
+        assert ask(port).endswith(b"\r\n\r\nlate")
+
+
+def test_only_this_machine_and_only_by_its_names(tmp_path: Path) -> None:
+    """The program asks for 0.0.0.0, and its pages show source code."""
+    write(tmp_path / "app.py", FIVE.format(word="one"))
+    with developing(tmp_path) as (_, port):
+        if sys.platform == "linux":  # all of 127.0.0.0/8 is this machine's
+            with pytest.raises(ConnectionRefusedError):
+                connect(port, "127.0.0.2").close()
+        assert ask(port, "Host: evil.example\r\n").startswith(b"HTTP/1.1 421 ")
+        for name in (f"127.0.0.1:{port}", f"localhost:{port}", "a.localhost", "[::1]"):
+            assert ask(port, f"Host: {name}\r\n").startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_server_that_ends_is_started_at_the_next_change(tmp_path: Path) -> None:
+    fatal = FIVE.format(word="one").replace('"one"', "__import__('os')._exit(7)")
+    write(tmp_path / "app.py", fatal)
+    with developing(tmp_path) as (child, port):
+        assert ask(port) == b""
+        child.says("The server ended (exit code 7); it starts again at the next change")
+        write(tmp_path / "app.py", FIVE.format(word="two"))
+        child.says("Serving on ")
+        assert ask(port).endswith(b"\r\n\r\ntwo")
+
+
+def test_https_by_a_throw_away_certificate(tmp_path: Path) -> None:
+    write(tmp_path / "app.py", FIVE.format(word="one"))
+    with developing(tmp_path, "--tls") as (_, port), connect_tls(port, str(tmp_path / ".dev/dev-cert.pem")) as sock:
+        assert isinstance(sock, ssl.SSLSocket)
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert body(read_answer(sock)) == b"one"
+
+
+def test_errors_are_pages(tmp_path: Path) -> None:
+    write(tmp_path / "app.py", "import web\napp = web.App(web.GET('/', lambda req: 1 / 0))\n")
+    with developing(tmp_path, "--no-reload") as (_, port):
+        page = ask(port)
+        assert page.startswith(b"HTTP/1.1 500 ")
+        assert b"ZeroDivisionError" in page
+
+
+def test_its_hosts_are_its_own_and_these(tmp_path: Path) -> None:
+    write(tmp_path / "app.py", "import web\napp = web.App(web.hosts(['a.example']), web.GET('/', lambda req: 'x'))\n")
+    with developing(tmp_path, "--no-reload") as (_, port):
+        for name, status in (("localhost", b"200"), ("a.example", b"200"), ("b.example", b"421")):
+            assert ask(port, f"Host: {name}\r\n").startswith(b"HTTP/1.1 " + status)
+
+
+def test_files_of_other_kinds(tmp_path: Path) -> None:
+    write(tmp_path / "page.html", "one")
+    program = FIVE.replace('"{word}"', "text")
+    write(tmp_path / "app.py", f"import pathlib\ntext = pathlib.Path('page.html').read_text()\n{program}")
+    with developing(tmp_path, "--also", "html") as (child, port):
+        write(tmp_path / "page.html", "two")
+        child.says("Changed: page.html")
+        child.says("Serving on ")
+        assert ask(port).endswith(b"\r\n\r\ntwo")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_its_end_is_the_childs(tmp_path: Path, number: signal.Signals) -> None:
+    write(tmp_path / "app.py", "import os, web\napp = web.App(web.GET('/', lambda req: str(os.getpid())))\n")
+    with process("-m", "web", "dev", "app.py", "--port", "0", cwd=tmp_path) as child:
+        port = port_of(child.says("Serving on "))
+        served_by = int(re.findall(rb"\d+$", ask(port))[0])
+        assert served_by != child.popen.pid
+        child.signal(number)
+        assert child.finish()[0] == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(served_by, 0)
+    with pytest.raises(ConnectionRefusedError):
+        connect(port).close()
+
+
+# -- what keeps it from starting --------------------------------------------------------------------------------------
+
+
+def test_a_port_in_use(command: Command, here: Path) -> None:
+    (here / "app.py").write_text("import web\napp = web.App()\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for options in ([], ["--no-reload"]):
+            said = command("dev", "app.py", "--port", str(taken.getsockname()[1]), *options)
+            assert said.code == 3
+            assert "already does; stop it" in said.err
+
+
+def test_without_watchfiles(command: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    said = command("dev", "app.py")
+    assert said.code == 3
+    assert "pip install 'weblatch[dev]', or web dev --no-reload" in said.err
+
+
+def test_without_reload_what_cannot_be_imported_ends_it(command: Command, here: Path) -> None:
+    (here / "app.py").write_text("x = (\n")
+    said = command("dev", "app.py", "--no-reload")
+    assert said.code == 3
+    assert said.err.endswith("web: app.py cannot be imported: SyntaxError: '(' was never closed (app.py, line 1)\n")

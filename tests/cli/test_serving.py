@@ -1,0 +1,145 @@
+"""``web run``: serves what it is given, where it is told to, and says in one line why it cannot."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+import web
+from tests.cli.conftest import Command
+from tests.serving import body, connect, connect_tls, fetch, get, process
+
+SERVER = """
+import web
+server = web.defserver("127.0.0.1", 0, web.GET("/", lambda req: "first"))
+server.listen("unix:s")
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text("import os, web\napp = web.App(web.GET('/', lambda req: f'{os.getpid()}'))\n")
+    return tmp_path
+
+
+def port_of(line: str) -> int:
+    found = re.search(r":(\d+)", line.partition("://")[2])
+    assert found is not None, line
+    return int(found[1])
+
+
+@pytest.mark.parametrize("program", [("-m", "web"), ("-m", "weblatch")])
+def test_an_app_on_a_port(site: Path, program: tuple[str, ...]) -> None:
+    with process(*program, "run", "app", "--port", "0", cwd=site) as child:
+        port = port_of(child.ready())
+        assert child.says("weblatch").startswith(f"  weblatch {web.__version__}, Python 3.")
+        assert fetch(port) == str(child.popen.pid)
+        child.signal(signal.SIGINT)
+        assert child.finish() == (0, "", "")
+
+
+def test_https_with_workers(site: Path) -> None:
+    cert, key = web.dev_certificate(site)
+    options = ("--port", "0", "--cert", cert, "--key", key, "--workers", "2")
+    with process("-m", "web", "run", "app.py", *options, cwd=site) as child:
+        line = child.ready()
+        assert re.fullmatch(r"Serving on https://127\.0\.0\.1:\d+ with 2 workers \(Ctrl-C stops\)", line)
+        assert re.search(
+            r"  TLS 1\.2 and 1\.3, certificate for localhost, valid until \S+ \(29 days\)", child.says("TLS")
+        )
+        with connect_tls(port_of(line), cert) as sock:
+            assert body(get(sock)) != str(child.popen.pid).encode()
+            assert isinstance(sock, ssl.SSLSocket)
+        child.signal(signal.SIGTERM)
+        assert child.finish()[0] == 0
+
+
+def test_only_the_first_address_is_moved(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(SERVER)
+    with process("-m", "web", "run", "app:server", "--host", "127.0.0.2", cwd=tmp_path) as child:
+        line = child.ready()
+        assert re.match(r"Serving on http://127\.0\.0\.2:\d+, http\+unix:s \(Ctrl-C stops\)", line)
+        with connect(port_of(line), "127.0.0.2") as sock:
+            assert body(get(sock)) == b"first"
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(tmp_path / "s"))
+            assert body(get(sock)) == b"first"
+        child.signal(signal.SIGINT)
+        assert child.finish()[0] == 0
+
+
+def test_what_keeps_it_from_starting(command: Command, site: Path) -> None:
+    cert, key = web.dev_certificate(site / "one")
+    other = web.dev_certificate(site / "two")[1]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for options, words in [
+            (["--port", port], f"cannot listen on 127.0.0.1:{port}: this process itself already does; stop it, or"),
+            (["--cert", "no.pem", "--key", key], "no.pem"),
+            (["--cert", cert, "--key", other], "does not match"),
+            (["--cert", cert], "--cert goes with --key"),
+            (["--key", cert], "--key goes with --cert"),
+            (["--host", "no-such-host.invalid"], "the host name is not known here"),
+        ]:
+            said = command("run", "app", *options)
+            assert (said.code, said.out) == (3, "")
+            assert said.err.startswith("web: ")
+            assert words in said.err
+            assert said.err.count("\n") == 1
+
+
+def test_what_cannot_be_imported_is_shown_with_its_traceback(command: Command, here: Path) -> None:
+    (here / "app.py").write_text("def f():\n    return 1 / 0\nf()\n")
+    said = command("run", "app")
+    assert said.code == 3
+    assert said.err.startswith("Traceback")
+    assert "return 1 / 0" in said.err
+    assert said.err.endswith("web: app cannot be imported: ZeroDivisionError: division by zero\n")
+
+
+@pytest.mark.parametrize("code", ["raise ValueError('no database')", "raise OSError('no database')"])
+def test_an_application_that_fails_while_it_serves(command: Command, here: Path, code: str) -> None:
+    """Its author needs the traceback."""
+    (here / "app.py").write_text(f"import web\ndef begin():\n    {code}\napp = web.App(web.on_start(begin))\n")
+    said = command("run", "app", "--port", "0")
+    assert said.code == 1
+    assert 'app.py", line 3, in begin' in said.err
+    assert said.err.endswith("Error: no database\n")
+
+
+def test_workers_that_cannot_start(site: Path) -> None:
+    (site / "app.py").write_text("import sys, web\napp = web.App(web.on_start(lambda: sys.exit(4)))\n")
+    with process("-m", "web", "run", "app", "--port", "0", "--workers", "1", cwd=site) as child:
+        code, _, err = child.finish()
+    assert code == 3
+    assert "5 workers" in err or "worker" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["run", "app", "--prot", "1"],
+        ["run", "app", "--por", "1"],
+        ["run", "app", "--port", "70000"],
+        ["run", "app", "--port", "-1"],
+        ["run", "app", "--workers", "many"],
+        ["rum", "app"],
+    ],
+)
+def test_wrong_usage(command: Command, arguments: list[str]) -> None:
+    said = command(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert "error: " in said.err
+
+
+def test_versions(command: Command) -> None:
+    said = command("--version")
+    assert said.code == 0
+    assert said.out.startswith(f"weblatch {web.__version__}, Python 3.")
+    assert web.openssl_version() in said.out
