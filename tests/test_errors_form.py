@@ -272,6 +272,15 @@ def test_errors_that_are_expected_are_no_tracebacks_in_dev() -> None:
     assert ask(App(), dev=True, fields="Accept: text/html\r\n").body == b"Not Found"
 
 
+def test_developers_are_told_which_option_refused_it() -> None:
+    app = App(web.hosts(["b"]), GET("/", refuses))
+    told_to_all = b"Misdirected Request: this server does not answer for that host"
+    assert ask(app).body == told_to_all
+    assert ask(app, dev=True).body == told_to_all + b" (for developers: web.hosts([...]) says for which)"
+    as_json = ask(app, dev=True, fields="Accept: application/json\r\n")
+    assert json.loads(as_json.body)["detail"].endswith("(for developers: web.hosts([...]) says for which)")
+
+
 def test_a_page_is_escaped_everywhere() -> None:
     page = traceback_page(ValueError("<x>&"), "<M>", "/<p>{0}")
     assert "<x>" not in page

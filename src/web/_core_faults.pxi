@@ -10,7 +10,7 @@ cimport cython
 from traceback import format_exception as _format_exception
 
 from web.errors import reason_phrase as _reason_phrase
-from web.problems import kind_of_body as _kind_of_body, problem as _problem, traceback_page as _traceback_page
+from web.problems import hint as _hint, kind_of_body as _kind_of_body, problem as _problem, traceback_page as _traceback_page
 
 cdef bytes _PROBLEM_LINE = b"Content-Type: application/problem+json\r\n"
 cdef bytes _VARY_LINE = b"Vary: Accept\r\n"
@@ -56,7 +56,7 @@ cdef Response _built_in(Request request, Fault fault, bint dev):
     """The answer where no errors() makes it. ``request`` None: nothing was parsed, and nobody said what is accepted."""
     cdef bint shown = dev and fault.error is not None
     cdef str kind = "text"
-    cdef str text
+    cdef str text, reason = fault.reason
     cdef bytes lines = fault.lines
     if request is not None and request.head != NULL:
         lines = _VARY_LINE + lines
@@ -65,10 +65,14 @@ cdef Response _built_in(Request request, Fault fault, bint dev):
     if kind == "html":
         text = _traceback_page(fault.error, request.method, request.raw_path)
         return _make_response(text.encode("utf-8", "backslashreplace"), _HTML_LINE + lines, fault.status, None)
-    text = "".join(_format_exception(fault.error)) if shown else fault.text
+    text = fault.text
+    if shown:
+        reason = text = "".join(_format_exception(fault.error))
+    elif dev and reason is not None:
+        reason += _hint(fault.status)
+        text += _hint(fault.status)
     if kind == "json":
-        return _make_response(_problem(fault.status, text if shown else fault.reason), _PROBLEM_LINE + lines,
-                              fault.status, None)
+        return _make_response(_problem(fault.status, reason), _PROBLEM_LINE + lines, fault.status, None)
     return _make_response(text.encode("utf-8", "backslashreplace" if shown else "replace"), _TEXT_LINE + lines,
                           fault.status, None)
 

@@ -247,6 +247,8 @@ cdef int turn_between_end(Loop loop) except -1:
     loop.between = False
     loop_bury(loop)
     turn_arm(loop)
+    if loop.stopping and loop.count == 0:
+        web_poller_wake(&loop.poller)   # it is finished, which whoever turns it looks at after a turn
     return 1
 
 

@@ -13,7 +13,7 @@ from traceback import format_exception
 
 from web.errors import reason_phrase
 
-__all__ = ["kind_of_body", "message_page", "problem", "traceback_page"]
+__all__ = ["hint", "kind_of_body", "message_page", "problem", "traceback_page"]
 
 _JSON = ("application/json", "application/problem+json")
 _TEXT = ("text/html", "text/plain")
@@ -42,6 +42,17 @@ def _weights(accept: str) -> dict[str, float]:
                 weight = float(value) if _WEIGHT.fullmatch(value := value.strip()) else 0.0
         found[media] = max(weight, found.get(media, 0.0))
     return found
+
+
+_HINTS = {
+    413: "for developers: Limits(body=...) of the server and max_body= of a route say how much",
+    421: "for developers: web.hosts([...]) says for which",
+}
+
+
+def hint(status: int) -> str:
+    """What a developer may do about an error that the framework answers, in parentheses; empty: nothing."""
+    return f" ({text})" if (text := _HINTS.get(status)) else ""
 
 
 def problem(status: int, detail: str | None) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from contextlib import suppress
@@ -9,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 import web
-from tests.wire.clients import Peer, eventually, request
+from tests.wire.clients import HANG, Peer, eventually, request
 from tests.wire.sites import Serve, Site
 
 OK = web.GET("/", lambda req: "ok")
@@ -23,6 +24,11 @@ def ready(peer: Peer) -> int:
 
 def await_draining(site: Site) -> None:
     eventually(lambda: ready(site.connect()) == 503, "it says that it is not ready")
+
+
+def refuses(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_while_it_drains_everything_is_answered_and_each_answer_is_the_last(serve: Serve) -> None:
@@ -41,6 +47,29 @@ def test_while_it_drains_everything_is_answered_and_each_answer_is_the_last(serv
     assert idle.ask()["Connection"] == "close"  # it was not ended meanwhile
     assert idle.rest() == b""
     site.server.stop(0)
+
+
+def test_the_last_answer_of_a_task_is_the_end(serve: Serve) -> None:
+    """It is given between two turns; nothing else happens after it that would make the loop look whether it is done."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def report(req: web.Request) -> str:
+        begun.set()
+        await asyncio.to_thread(go_on.wait, HANG)
+        return "ready"
+
+    site = serve(web.GET("/", report), shutdown_grace=LONG)
+    peer, thread = site.connect(), site.server._thread
+    assert thread is not None
+    peer.send(request())
+    assert begun.wait(HANG)
+    site.server.stop()
+    eventually(lambda: refuses(site.server.port), "it stops")
+    go_on.set()
+    answer = peer.answer()
+    assert (answer.body, answer["Connection"]) == (b"ready", "close")
+    peer.close()
+    eventually(lambda: not thread.is_alive(), "its end")
 
 
 def test_after_the_delay_it_stops_as_ever(serve: Serve) -> None:
