@@ -10,7 +10,8 @@ cimport cython
 from traceback import format_exception as _format_exception
 
 from web.errors import reason_phrase as _reason_phrase
-from web.problems import hint as _hint, kind_of_body as _kind_of_body, problem as _problem, traceback_page as _traceback_page
+from web.problems import hint as _hint, kind_of_body as _kind_of_body
+from web.problems import problem as _problem, traceback_page as _traceback_page
 
 cdef bytes _PROBLEM_LINE = b"Content-Type: application/problem+json\r\n"
 cdef bytes _VARY_LINE = b"Vary: Accept\r\n"
