@@ -13,7 +13,7 @@ import pytest
 from tests.chaos.crowd import ECHO, chaos, connect_to, replaced, workers
 from tests.chaos.test_handlers_that_fail import WAYS, WAYS_OF_TWO_APPS
 from tests.masters import HUP, KILL, TWO, serving, stop, until
-from tests.serving import fetch, get, read_all
+from tests.serving import PATIENCE, fetch, get, read_all
 
 MESS = (
     WAYS
@@ -118,7 +118,7 @@ def test_an_idle_worker_whose_files_are_closed_is_replaced() -> None:
     """Nothing can wake its loop any more, nor the thread that hears its master."""
     with serving(TWO, f"{ECHO}TASKS = False\n{CLOSE}") as (child, port):
         victim, other = workers(port)
-        end = threading.Timer(5, os.kill, (victim, KILL))  # so that a failure is soon seen
+        end = threading.Timer(PATIENCE, os.kill, (victim, KILL))  # so that a failure is soon seen
         with connect_to(port, victim) as sock:
             sock.sendall(b"GET /thread/close-later HTTP/1.1\r\nHost: a\r\n\r\n")
             end.start()

@@ -104,8 +104,9 @@ class _Child:
     """The process that serves, or the one that has ended."""
 
     def __init__(self, options: argparse.Namespace, fd: int) -> None:
+        # -P: what lies in the working folder hides no module of Python's library from the command itself
         self._command = [
-            *(sys.executable, "-m", "weblatch", "dev", options.target, "--fd", str(fd)),
+            *(sys.executable, "-P", "-m", "weblatch", "dev", options.target, "--fd", str(fd)),
             *(("--tls",) if options.tls else ()),
         ]
         self._fd = fd

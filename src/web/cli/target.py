@@ -34,7 +34,6 @@ class Target:
 
     label: str
     made: Server | App
-    module: ModuleType
 
     @property
     def app(self) -> App:
@@ -62,7 +61,7 @@ def find(text: str) -> Target:
     made = _made(module, place, name, run)
     if isinstance(made, Server):
         web.server._never_run.pop(made, None)  # it is known of
-    return Target(f"{place}:{name}" if name else place, made, module)
+    return Target(f"{place}:{name}" if name else place, made)
 
 
 # -- the module -------------------------------------------------------------------------------------------------------
