@@ -8,6 +8,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,11 +193,14 @@ def test_a_renewed_secret_is_read(tmp_path: Path) -> None:
         assert der is not None
         return web.Certificate(der).serial
 
+    def is_renewed(before: int) -> bool:
+        return serial() != before
+
     with server.running():
         first = serial()
         for name in ("second", "third"):
             secret.put(authority.issue(name, "localhost"))
-            eventually(lambda before=first: serial() != before, "the new certificate is shown")
+            eventually(partial(is_renewed, first), "the new certificate is shown")
             first = serial()
 
 
