@@ -7,7 +7,6 @@ each is a choice. What a check needs and a machine has not (node, systemd-analyz
 from __future__ import annotations
 
 import ast
-import importlib
 import json
 import re
 import shlex
@@ -17,12 +16,12 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.pages import PAGES, ROOT, Block, all_blocks, name_of, prose
+from tests.pages import PAGES, ROOT, Block, all_blocks, codes, name_of, prose
+from web.cli.parser import make_parser
 
 # Blocks that are compiled, or looked at, and not run: how many, and why.
 NOT_RUN = {
@@ -220,15 +219,21 @@ def test_no_block_hides(page: Path) -> None:
 # ---- what commands name ----
 
 
-def commands() -> Iterator[tuple[Block, list[str]]]:
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """(where, words) of each command: in shell blocks, in images, and in code of the prose."""
     for block in BLOCKS:
         if block.language in ("sh", "console"):
             for line in lines_of(block):
-                yield block, shlex.split(line, comments=True)
-
-
-def inline_commands(page: Path) -> list[str]:
-    return re.findall(r"`([^`\n]+)`", prose(page))
+                yield str(block), shlex.split(line, comments=True)
+        if block.language == "dockerfile":
+            for words in re.findall(r"(?:CMD|ENTRYPOINT) (\[.*\])$", block.text, re.MULTILINE):
+                yield str(block), json.loads(words)
+    for page in PAGES:
+        for code in codes(prose(page)):
+            if found := re.search(r"(?:CMD|ENTRYPOINT) (\[.*\])$", code):
+                yield name_of(page), json.loads(found[1])
+            elif re.match(r"(?:web|weblatch|python -m web) [a-z-]", code):
+                yield name_of(page), shlex.split(code)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -247,14 +252,18 @@ def web_arguments(words: list[str]) -> list[str] | None:
     return None
 
 
-def test_commands_of_the_command_line_parse() -> None:
-    if find_spec("web.cli") is None:
-        pytest.skip("there is no web.cli yet")
-    cli = importlib.import_module("web.cli")
-    for block, words in commands():
+def test_commands_of_the_command_line_parse(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = make_parser()
+    seen = 0
+    for where, words in commands():
         arguments = web_arguments(words)
-        if arguments is not None:
-            try:
-                cli.make_parser().parse_args(arguments)
-            except SystemExit as end:
-                assert end.code in (0, None), f"{block}: {shlex.join(words)}"
+        if arguments is None:
+            continue
+        seen += 1
+        if len(arguments) == 1 and ":" not in where and arguments[0].isalpha():
+            arguments = [*arguments, "--help"]  # named in prose, without what it takes
+        try:
+            parser.parse_args(arguments)
+        except SystemExit as end:
+            assert end.code in (0, None), f"{where}: {shlex.join(words)}: {capsys.readouterr().err}"
+    assert seen > 5

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import web
-from tests.pages import PAGES, ROOT, all_blocks, blocks, codes, name_of, prose, slug
+from tests.pages import PAGES, ROOT, all_blocks, blocks, name_of, slug
 from tests.serving import PATIENCE
 from tests.test_docs import workplace
 from web import testing
@@ -194,12 +194,3 @@ def test_curl_gets_what_the_page_serves(page: Path, workplace: Path, monkeypatch
                 capture_output=True,
             )
         assert done.returncode == 0, (here, done.stderr)
-
-
-def test_commands_in_prose_are_known() -> None:
-    """`web ...` in the prose of pages: a subcommand that there is."""
-    known = {"run", "dev", "routes", "check", "new", "demo", "completion", "--version"}
-    for page in PAGES:
-        for code in codes(prose(page)):
-            if found := re.match(r"(?:web|python -m web|weblatch) ([\w-]+)(?: |$)", code):
-                assert found[1] in known, f"{name_of(page)}: {code}"
