@@ -245,6 +245,8 @@ def test_extras_exist(page: Path) -> None:
 
 def web_arguments(words: list[str]) -> list[str] | None:
     """What a command gives to the command line of weblatch; None: it is another command."""
+    for end in ("|", ">", "&&", "&"):
+        words = words[: words.index(end)] if end in words else words
     if words[:1] in (["web"], ["weblatch"]):
         return words[1:]
     if len(words) > 2 and Path(words[0]).name.startswith("python") and words[1:3] == ["-m", "web"]:
@@ -260,6 +262,7 @@ def test_commands_of_the_command_line_parse(capsys: pytest.CaptureFixture[str]) 
         if arguments is None:
             continue
         seen += 1
+        arguments = ["bash" if one == "SHELL" else one for one in arguments]
         if len(arguments) == 1 and ":" not in where and arguments[0].isalpha():
             arguments = [*arguments, "--help"]  # named in prose, without what it takes
         try:
