@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -17,11 +18,19 @@ import pytest
 import web
 import web.testing
 from tests.pages import ROOT, Block, all_blocks
-from tests.serving import PATIENCE, connect, get, process, program
+from tests.serving import PATIENCE, connect, fetch, get, process, program
 from tests.tls.authorities import Authority, Pair
 from tests.wire.clients import eventually
 
 DEPLOYMENT = ROOT / "docs/deployment"
+PROGRAM = """
+import web
+server = web.Server(web.App(web.readyz(), web.GET("/", lambda req: "hello")), "127.0.0.1", 0, workers={workers},
+                    limits=web.Limits(shutdown_delay={delay}, shutdown_grace=5))
+server.open()
+print(server.port, flush=True)
+server.run()
+"""
 
 
 def shown(page: str, language: str) -> list[Block]:
@@ -82,7 +91,7 @@ def test_systemd_waits_longer_than_the_server() -> None:
 # ---- containers ----
 
 
-def test_the_image_waits_and_asks_rightly(tmp_path: Path) -> None:
+def test_the_image_waits_and_asks_rightly(workplace: Path) -> None:
     server = namespace_of("containers")["server"]
     dockerfile = shown("containers", "dockerfile")[0].text
     text = (DEPLOYMENT / "containers.md").read_text()
@@ -100,6 +109,24 @@ def test_the_image_waits_and_asks_rightly(tmp_path: Path) -> None:
             assert child.finish()[0] == 0
     with process("-c", here) as child:
         assert child.finish()[0] != 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_process_1_minds_sigterm(workers: int) -> None:
+    """The kernel keeps signals from process 1 of a container that it has no handler for."""
+    command = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no namespaces here")
+    code = PROGRAM.format(workers=workers, delay=0).replace("import web\n", "import os, web\nassert os.getpid() == 1\n")
+    launch = f"import os, sys; os.execvp('unshare', [*{command!r}, sys.executable, *sys.argv[1:]])"
+    with process("-c", launch, *program(code)) as child:
+        port = int(child.line())
+        child.ready()
+        assert fetch(port) == "hello"
+        inside = Path(f"/proc/{child.popen.pid}/task/{child.popen.pid}/children").read_text().split()
+        assert len(inside) == 1
+        os.kill(int(inside[0]), signal.SIGTERM)
+        assert child.finish()[0] == 0
 
 
 # ---- Kubernetes ----
@@ -202,16 +229,6 @@ def test_a_renewed_secret_is_read(tmp_path: Path) -> None:
             secret.put(authority.issue(name, "localhost"))
             eventually(partial(is_renewed, first), "the new certificate is shown")
             first = serial()
-
-
-PROGRAM = """
-import web
-server = web.Server(web.App(web.readyz(), web.GET("/", lambda req: "hello")), "127.0.0.1", 0, workers={workers},
-                    limits=web.Limits(shutdown_delay={delay}, shutdown_grace=5))
-server.open()
-print(server.port, flush=True)
-server.run()
-"""
 
 
 @pytest.mark.parametrize("workers", [0, 2])

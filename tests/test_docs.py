@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 
 import web
 from tests.pages import PAGES, ROOT, blocks, codes, linked_pages, name_of, prose, rows, section, slug
@@ -24,38 +23,6 @@ ARCHITECTURE = ROOT / "docs/architecture.md"
 
 
 # ---- the Python in the pages ----
-
-
-@pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the files that the pages name, and servers that take any port and do not block."""
-    cert, key = web.dev_certificate(tmp_path)
-    (tmp_path / "cert.pem").write_bytes(Path(cert).read_bytes())
-    (tmp_path / "key.pem").write_bytes(Path(key).read_bytes())
-    private = serialization.load_pem_private_key(Path(key).read_bytes(), None)
-    (tmp_path / "encrypted.pem").write_bytes(
-        private.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(b"secret"),
-        )
-    )
-    (tmp_path / "public").mkdir()
-    (tmp_path / "public/index.html").write_text("<h1>hello</h1>")
-    (tmp_path / "page.md").write_text("a file, no folder")
-    monkeypatch.chdir(tmp_path)
-    listen = web.Server.listen
-
-    def listen_anywhere(self: web.Server, host: str, port: int = 0, *rest: Any, **options: Any) -> None:
-        listen(self, host, 0, *rest, **options)
-
-    def run(self: web.Server) -> None:
-        with self.running():
-            pass
-
-    monkeypatch.setattr(web.Server, "listen", listen_anywhere)
-    monkeypatch.setattr(web.Server, "run", run)
-    return tmp_path
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)

@@ -18,10 +18,7 @@ import pytest
 import web
 from tests.pages import PAGES, ROOT, all_blocks, blocks, name_of, slug
 from tests.serving import PATIENCE
-from tests.test_docs import workplace
 from web import testing
-
-__all__ = ["workplace"]  # a fixture
 
 INDEX = ROOT / "docs/index.md"
 EXTENSIONS = ROOT / "docs/extensions"
