@@ -19,7 +19,7 @@ version = release = re.findall(r'^version = "(.*?)"', (HERE.parent / "pyproject.
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "written_signatures", "docstrings", "plain_links"]
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**.md", "examples/*/README.md", "bench/**README.md"]
+include_patterns = ["*.md", "docs/**.md", "examples/**README.md", "bench/**README.md"]
 suppress_warnings = ["misc.highlighting_failure"]  # blocks that are shown because they are wrong
 
 # References: links are checked by MyST; names in signatures are linked where the site has them.

@@ -25,7 +25,11 @@ ARCHITECTURE = ROOT / "docs/architecture.md"
 # ---- the Python in the pages ----
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+# Examples and the tutorial have tests of their own, which have their files.
+RUN_HERE = [page for page in PAGES if blocks(page, "python") and not {"examples", "tutorial"} & {*page.parts}]
+
+
+@pytest.mark.parametrize("page", RUN_HERE, ids=name_of)
 def test_python_runs(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Block by block, as a reader would type them; a block that is marked no-run is compiled."""
     module = ModuleType("page")

@@ -183,7 +183,8 @@ def check_nothing(block: Block) -> None:
 
 CHECKS: dict[str, Callable[[Block], None]] = {
     "python": check_python, "sh": check_shell, "console": check_shell, "toml": check_toml, "json": check_json,
-    "yaml": check_yaml, "js": check_javascript, "html": check_html, "ini": check_unit, "dockerfile": check_dockerfile,
+    "yaml": check_yaml, "js": check_javascript, "css": check_brackets, "html": check_html, "ini": check_unit,
+    "dockerfile": check_dockerfile,
     "nginx": check_front, "caddyfile": check_front, "haproxy": check_front, "clojure": check_brackets,
     "text": check_nothing, "{toctree}": check_directive, "{eval-rst}": check_directive,
 }  # fmt: skip
