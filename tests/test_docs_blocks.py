@@ -56,7 +56,7 @@ def check_python(block: Block) -> None:
 
 def check_shell(block: Block) -> None:
     commands = "\n".join(lines_of(block))
-    done = subprocess.run(["bash", "-n"], input=commands, capture_output=True, text=True)
+    done = subprocess.run([shutil.which("bash") or "sh", "-n"], input=commands, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
@@ -126,7 +126,7 @@ UNIT_OPTIONS = {
     "Unit": "Description After Wants Requires",
     "Service": "Type ExecStart ExecReload WatchdogSec DynamicUser User Group AmbientCapabilities CapabilityBoundingSet "
     "LoadCredential LimitNOFILE NoNewPrivileges ProtectSystem ProtectHome ProtectClock ProtectHostname ProtectProc "
-    "ProtectKernelTunables ProtectKernelModules ProtectKernelLogs ProtectControlGroups PrivateTmp PrivateDevices "
+    "ProtectKernelTunables ProtectKernelModules ProtectKernelLogs ProtectControlGroups PrivateTmp PrivateDevices PrivateMounts "
     "RestrictAddressFamilies RestrictNamespaces RestrictRealtime RestrictSUIDSGID SystemCallFilter "
     "SystemCallArchitectures MemoryMax TimeoutStopSec Restart RestartSec RuntimeDirectory StateDirectory UMask "
     "LockPersonality MemoryDenyWriteExecute WorkingDirectory Environment EnvironmentFile KillMode",

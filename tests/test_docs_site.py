@@ -196,7 +196,7 @@ def test_curl_gets_what_the_page_serves(page: Path, workplace: Path, monkeypatch
         with servers[port].running() as server:
             here = command.replace(url, url.replace(str(port), str(server.port)))
             done = subprocess.run(
-                ["bash", "-c", f"{here} --silent --show-error --fail --noproxy '*' --max-time {PATIENCE}"],
+                ["sh", "-c", f"{here} --silent --show-error --fail --noproxy '*' --max-time {PATIENCE}"],
                 capture_output=True,
             )
         assert done.returncode == 0, (here, done.stderr)
