@@ -126,8 +126,8 @@ UNIT_OPTIONS = {
     "Unit": "Description After Wants Requires",
     "Service": "Type ExecStart ExecReload WatchdogSec DynamicUser User Group AmbientCapabilities CapabilityBoundingSet "
     "LoadCredential LimitNOFILE NoNewPrivileges ProtectSystem ProtectHome ProtectClock ProtectHostname ProtectProc "
-    "ProtectKernelTunables ProtectKernelModules ProtectKernelLogs ProtectControlGroups PrivateTmp PrivateDevices PrivateMounts "
-    "RestrictAddressFamilies RestrictNamespaces RestrictRealtime RestrictSUIDSGID SystemCallFilter "
+    "ProtectKernelTunables ProtectKernelModules ProtectKernelLogs ProtectControlGroups PrivateTmp PrivateDevices "
+    "PrivateMounts RestrictAddressFamilies RestrictNamespaces RestrictRealtime RestrictSUIDSGID SystemCallFilter "
     "SystemCallArchitectures MemoryMax TimeoutStopSec Restart RestartSec RuntimeDirectory StateDirectory UMask "
     "LockPersonality MemoryDenyWriteExecute WorkingDirectory Environment EnvironmentFile KillMode",
     "Socket": "ListenStream FileDescriptorName NoDelay Backlog ReusePort SocketUser SocketGroup SocketMode",
