@@ -16,6 +16,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -246,8 +247,7 @@ def test_extras_exist(page: Path) -> None:
 
 def web_arguments(words: list[str]) -> list[str] | None:
     """What a command gives to the command line of weblatch; None: it is another command."""
-    for end in ("|", ">", "&&", "&"):
-        words = words[: words.index(end)] if end in words else words
+    words = [*takewhile(lambda word: not re.match(r"\d?[<>]|[|&]", word), words)]
     if words[:1] in (["web"], ["weblatch"]):
         return words[1:]
     if len(words) > 2 and Path(words[0]).name.startswith("python") and words[1:3] == ["-m", "web"]:
