@@ -7,6 +7,7 @@
 #   make asan      the tests under AddressSanitizer and UBSan (Linux, glibc)
 #   make faults    every call of OpenSSL fails in turn; and is that seen? (Linux, x86-64 and aarch64)
 #   make cov       coverage of Python and Cython     make cross   compile the C headers for other systems
+#   make docs      the site, in build/docs/html
 #   make tls-audit what scanners of TLS servers (sslyze, testssl.sh) say
 #   make bench-load  whole servers, ours and others  make clean       remove what was built
 #   make distclean   the virtual environment too
@@ -43,7 +44,7 @@ $(shell mkdir -p build; echo '$(SETTINGS)' | cmp -s - build/settings || echo '$(
 
 GLIBC := $(shell getconf GNU_LIBC_VERSION 2>/dev/null)
 
-.PHONY: run test lint asan faults cov bench bench-load fuzz tls-audit wheel cross clean distclean build
+.PHONY: run test lint asan faults cov bench bench-load fuzz tls-audit wheel cross docs clean distclean build
 .DEFAULT_GOAL := build
 
 build: $(CORE)
@@ -134,6 +135,12 @@ cov: $(CORE) build/cov/built$(EXT_SUFFIX) $(VENV)/.group-cov
 	cd build/cov && PYTHONPATH=$(CURDIR)/build/cov/src:$(CURDIR) $(CURDIR)/$(PY) -m coverage run -m pytest \
 	    -c ../../pyproject.toml --rootdir ../.. --benchmark-disable $(ARGS) ../../tests
 	cd build/cov && $(CURDIR)/$(PY) -m coverage report
+
+# ---- the site ----
+
+# All of it each time: what a page says of the compiled module is not seen to change.
+docs: $(CORE) $(VENV)/.group-docs
+	$(PY) -m sphinx -c docs -d build/docs/cache -E -W --keep-going -q . build/docs/html
 
 # ---- TLS, seen from outside ----
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from hypothesis import settings
 
+import web
 from tests.browser import HOW_TO_GET, Browser, Page, find_program
 from web import _core
 
@@ -62,3 +66,35 @@ def page(browser: Browser) -> Iterator[Page]:
     opened = browser.open_page()
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the pages name, and servers that take any port and do not block."""
+    cert, key = web.dev_certificate(tmp_path)
+    (tmp_path / "cert.pem").write_bytes(Path(cert).read_bytes())
+    (tmp_path / "key.pem").write_bytes(Path(key).read_bytes())
+    private = serialization.load_pem_private_key(Path(key).read_bytes(), None)
+    (tmp_path / "encrypted.pem").write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    (tmp_path / "public").mkdir()
+    (tmp_path / "public/index.html").write_text("<h1>hello</h1>")
+    (tmp_path / "page.md").write_text("a file, no folder")
+    monkeypatch.chdir(tmp_path)
+    listen = web.Server.listen
+
+    def listen_anywhere(self: web.Server, host: str, port: int = 0, *rest: Any, **options: Any) -> None:
+        listen(self, host, 0, *rest, **options)
+
+    def run(self: web.Server) -> None:
+        with self.running():
+            pass
+
+    monkeypatch.setattr(web.Server, "listen", listen_anywhere)
+    monkeypatch.setattr(web.Server, "run", run)
+    return tmp_path

@@ -1,4 +1,4 @@
-"""nginx, Caddy and HAProxy in front of a server, with the configurations that docs/deployment.md shows.
+"""nginx, Caddy and HAProxy in front of a server, with the configurations that docs/deployment/proxies.md shows.
 
 A Front is one such program, started on a free port with a text of the document in which only ports and paths were
 replaced. Where the program is missing the test is skipped, but in CI it fails.
@@ -21,7 +21,7 @@ import pytest
 from tests.serving import foreign_environment, kill_group
 from tests.wire.clients import eventually
 
-DOCUMENT = Path(__file__).parents[1] / "docs/deployment.md"
+DOCUMENT = Path(__file__).parents[1] / "docs/deployment/proxies.md"
 STREAM_MODULES = ("/usr/lib/nginx/modules/ngx_stream_module.so", "/usr/lib64/nginx/modules/ngx_stream_module.so")
 HOW_TO_GET = "apt install nginx libnginx-mod-stream caddy haproxy"
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")  # folders that only root may make elsewhere

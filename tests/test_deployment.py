@@ -1,4 +1,4 @@
-"""The configurations of docs/deployment.md with the real programs: nginx, Caddy and HAProxy in front of a server."""
+"""The configurations of docs/deployment/proxies.md with the real nginx, Caddy and HAProxy in front of a server."""
 
 from __future__ import annotations
 

@@ -5,108 +5,39 @@ from __future__ import annotations
 import ast
 import re
 import socket
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 
 import web
+from tests.pages import PAGES, ROOT, blocks, codes, linked_pages, name_of, prose, rows, section, slug
 from web import hotpath, testing
 from web.metrics import Counters
 
-ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src/web"
 ARCHITECTURE = ROOT / "docs/architecture.md"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-
-_FENCE = re.compile(r"^```(\w*)( no-run)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def name_of(page: Path) -> str:
-    return str(page.relative_to(ROOT))
-
-
-def blocks(page: Path, language: str) -> list[tuple[int, str, bool]]:
-    """(line before it, text, whether it is to be run) of each block in a language."""
-    text = page.read_text()
-    found = [one for one in _FENCE.finditer(text) if one[1] == language]
-    return [(text[: one.start()].count("\n") + 1, one[3], one[2] is None) for one in found]
-
-
-def prose(page: Path) -> str:
-    return _FENCE.sub("", page.read_text())
-
-
-def section(page: Path, heading: str) -> str:
-    """What stands under a heading, to the next one of its level or above."""
-    level = heading.partition(" ")[0]
-    found = re.search(
-        rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)", page.read_text(), re.MULTILINE | re.DOTALL
-    )
-    assert found is not None, f"{name_of(page)} has no {heading!r}"
-    return found[1]
-
-
-def rows(text: str) -> list[list[str]]:
-    """The cells of all rows of all tables in a text, without the rules below their headings."""
-    lines = [line for line in text.splitlines() if line.startswith("|") and not re.fullmatch(r"[|\- ]+", line)]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-
-
-def codes(cell: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", cell)
-
-
-def slug(heading: str) -> str:
-    """The anchor that a heading gets on the usual sites."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 # ---- the Python in the pages ----
 
 
-@pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the files that the pages name, and servers that take any port and do not block."""
-    cert, key = web.dev_certificate(tmp_path)
-    (tmp_path / "cert.pem").write_bytes(Path(cert).read_bytes())
-    (tmp_path / "key.pem").write_bytes(Path(key).read_bytes())
-    private = serialization.load_pem_private_key(Path(key).read_bytes(), None)
-    (tmp_path / "encrypted.pem").write_bytes(
-        private.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(b"secret"),
-        )
-    )
-    (tmp_path / "public").mkdir()
-    (tmp_path / "public/index.html").write_text("<h1>hello</h1>")
-    (tmp_path / "page.md").write_text("a file, no folder")
-    monkeypatch.chdir(tmp_path)
-    listen = web.Server.listen
-
-    def listen_anywhere(self: web.Server, host: str, port: int = 0, *rest: Any, **options: Any) -> None:
-        listen(self, host, 0, *rest, **options)
-
-    def run(self: web.Server) -> None:
-        with self.running():
-            pass
-
-    monkeypatch.setattr(web.Server, "listen", listen_anywhere)
-    monkeypatch.setattr(web.Server, "run", run)
-    return tmp_path
+# Examples and the tutorial have tests of their own, which have their files.
+RUN_HERE = [page for page in PAGES if blocks(page, "python") and not {"examples", "tutorial"} & {*page.parts}]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
-def test_python_runs(page: Path, workplace: Path) -> None:
+@pytest.mark.parametrize("page", RUN_HERE, ids=name_of)
+def test_python_runs(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Block by block, as a reader would type them; a block that is marked no-run is compiled."""
-    namespace: dict[str, Any] = {"__name__": "page"}
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
     for line, text, to_run in blocks(page, "python"):
-        code = compile("\n" * line + text, name_of(page), "exec")
+        code = compile("\n" * line + text, name_of(page), "exec", dont_inherit=True)
         if to_run:
-            exec(code, namespace)
+            exec(code, module.__dict__)
 
 
 def test_five_lines_are_five() -> None:
@@ -130,9 +61,16 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in map(slug, headings), f"{name_of(page)}: {target}"
 
 
-def test_every_page_is_linked() -> None:
-    linked = {(ROOT / path).resolve() for path in re.findall(r"\]\(([\w./-]+)\)", (ROOT / "README.md").read_text())}
-    assert set(PAGES) - {ROOT / "README.md"} <= linked
+def test_every_page_can_be_reached() -> None:
+    """By links, from README; most stand in README itself, or on the front page of the site."""
+    reached, coming = set[Path](), {ROOT / "README.md"}
+    while coming:
+        reached |= coming
+        coming = {there for page in coming for there in linked_pages(page)} - reached
+    assert set(PAGES) <= reached
+    near = linked_pages(ROOT / "README.md") | linked_pages(ROOT / "docs/index.md") | {ROOT / "README.md"}
+    folders = [ROOT, *(ROOT / "docs" / name for name in ("", "how-to", "reference"))]
+    assert {page for page in PAGES if page.parent in folders} <= near
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -176,7 +114,7 @@ def test_names_can_be_found() -> None:
     words = set(re.findall(r"\w+", "\n".join(sources)))
     names = [name for name in codes(prose(ARCHITECTURE)) if re.fullmatch(r"[A-Za-z_][\w.]*(\(\))?", name)]
     assert len(names) > 150
-    files = re.compile(r".*\.(py|pyx|pxi|h|md)$")
+    files = re.compile(r".*\.(pyi?|pyx|pxi|h|md)$")
     reasons = set(close_reasons())
     missing = {
         name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tests.test_docs import codes, rows, section
+from tests.pages import codes, rows, section
 from web.cli import errors
 from web.cli.parser import make_parser
 
