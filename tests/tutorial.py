@@ -163,8 +163,12 @@ def _commands(text: str) -> list[Command]:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """Of what is said, where ``...`` is anything."""
-    return re.compile(".*".join(re.escape(part) for part in text.split("...")), re.DOTALL)
+    """Of what is said, where ``...`` is anything, and as a line of its own any number of lines."""
+    lines = [
+        "(?:.*\n)?" if line == "..." else "[^\n]*".join(re.escape(part) for part in line.split("...")) + "\n"
+        for line in text.splitlines()
+    ]
+    return re.compile("".join(lines), re.DOTALL)
 
 
 def chapters() -> list[Chapter]:
@@ -210,7 +214,7 @@ class Walk:
             self.stop()
 
     def _compare(self, command: Command, said: str) -> None:
-        if not _pattern(command.output).fullmatch(said):
+        if not _pattern(command.output).fullmatch(f"{said}\n" if said else ""):
             raise TutorialError(f"$ {command.line}\nthe page says:\n{command.output}\nit says:\n{said}")
 
     def _says(self, text: str) -> bool:
