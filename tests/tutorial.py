@@ -234,7 +234,7 @@ class Walk:
             return self._as_on_the_page(self.log.read_text().strip("\n"))
         if command.line == "python app.py":
             return self._output([sys.executable, "-c", _RUN, json.dumps(self.ports), "app.py"])
-        if command.line.startswith("curl "):
+        if "curl " in command.line:
             if self.server is None or self.changed:
                 self.start()
         return self._output(["bash", "-c", self._with_ports(command.line)])
