@@ -86,7 +86,8 @@ class Save:
         if len(places) != 1 or what not in {name for node in ast.parse(self.text).body for name in _names(node)}:
             raise TutorialError(f"{self.name}: {what!r} stands there {len(places)} times, and in the block?")
         lines = before.splitlines(keepends=True)
-        return "".join([*lines[: places[0].lineno - 1], self.text, *lines[places[0].end_lineno :]])
+        first = min(node.lineno for node in (places[0], *getattr(places[0], "decorator_list", ())))
+        return "".join([*lines[: first - 1], self.text, *lines[places[0].end_lineno :]])
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,7 @@ class Walk:
             arguments, cwd=self.folder, env=self._environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, start_new_session=True,
         )  # fmt: skip
-        return self._as_on_the_page(done.stdout.replace("\r\n", "\n").strip("\n"))
+        return self._as_on_the_page("\n".join(line.rstrip() for line in done.stdout.splitlines()).strip("\n"))
 
     def _environment(self) -> dict[str, str]:
         return os.environ | {
