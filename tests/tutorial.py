@@ -4,8 +4,9 @@ A chapter is read as three kinds of blocks, in the order in which they stand:
 
 - a *file*: a fence below a line that begins with its name in bold. ``**app.py**`` is all of it, ``**app.py**, at the
   end`` is added to it, ``**app.py**, in place of `home` `` takes the place of what is called so at its top level.
-- a *console*: a fence ``console`` of ``$ command`` lines, each with its output below. ``...`` in it stands for anything.
-- a *log*: a fence ``log`` of what the server has said by then, with ``...`` as above. A traceback must be on the page.
+- a *console*: a fence ``console`` of ``$ command`` lines, each with its output below, where ``...`` is anything.
+- a *log*: a fence below **In the terminal of the server**: what it has said by then, with ``...`` as above. A traceback
+  that is not on a page is an error.
 - all else is to be looked at: ``sh`` for what is not run here (installation, other machines), ``python no-run``,
   ``text``, ``ini``.
 
@@ -25,6 +26,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import web
@@ -36,9 +38,10 @@ PATIENCE = 60.0  # seconds; ends a hang, and is never what a test measures
 PORTS = {"http": "8000", "https": "8443"}  # of the pages, by the scheme that is spoken there
 
 _FENCE = re.compile(
-    r"(?:^\*\*(?P<name>[\w./-]+)\*\*(?P<how>[^\n]*)\n\n?)?^```(?P<language>\w*)(?P<mark> no-run)?\n(?P<text>.*?)^```$",
+    r"(?:^\*\*(?P<name>[\w./ -]+)\*\*(?P<how>[^\n]*)\n\n?)?^```(?P<language>\w*)(?P<mark> no-run)?\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+_LOG = "In the terminal of the server"
 _HOW = re.compile(r"|, at the end|, in place of `(?P<what>\w+)`")
 
 # Runs a program as __main__, with its ports exchanged: those in the argument, a JSON object, else any free one. What
@@ -136,14 +139,14 @@ def read_chapter(path: Path) -> Chapter:
     if 2 * len(found) != len(re.findall("^```", text, re.MULTILINE)):
         raise TutorialError(f"{path.name}: a fence without an end, or with words behind its language")
     for one in found:
-        if one["name"] is not None:
+        if one["name"] == _LOG:
+            chapter.steps.append(Log(one["text"].rstrip("\n")))
+        elif one["name"] is not None:
             if not _HOW.fullmatch(one["how"]):
                 raise TutorialError(f"{path.name}: {one['name']}{one['how']}: not clear where it goes")
             chapter.steps.append(Save(one["name"], one["how"], one["text"]))
         elif one["language"] == "console":
             chapter.steps.extend(_commands(one["text"]))
-        elif one["language"] == "log":
-            chapter.steps.append(Log(one["text"].rstrip("\n")))
         elif one["language"] in ("sh", "text", "ini") or one["mark"] is not None:
             chapter.steps.append(Shown(one["language"], one["text"]))
         else:
@@ -208,7 +211,7 @@ class Walk:
                     case Command():
                         self._compare(step, self.run(step))
                     case Log():
-                        eventually(lambda step=step: self._says(step.text), f"the server says: {step.text}")
+                        eventually(partial(self._says, step.text), f"the server says: {step.text}")
                     case Shown():
                         pass
         finally:
@@ -235,9 +238,8 @@ class Walk:
             return self._as_on_the_page(self.log.read_text().strip("\n"))
         if command.line == "python app.py":
             return self._output([sys.executable, "-c", _RUN, json.dumps(self.ports), "app.py"])
-        if "curl " in command.line:
-            if self.server is None or self.changed:
-                self.start()
+        if "curl " in command.line and (self.server is None or self.changed):
+            self.start()
         return self._output(["bash", "-c", self._with_ports(command.line)])
 
     def _output(self, arguments: list[str]) -> str:
@@ -259,18 +261,20 @@ class Walk:
 
     # ---- the server ----
 
-    def start(self) -> None:
+    def start(self, **environment: str) -> None:
         """Runs app.py, anew if it runs."""
         self.stop()
         self.log.write_bytes(b"")
+        environment = self._environment() | environment
         with self.log.open("ab") as log:
             self.server = subprocess.Popen(
                 [sys.executable, "-c", _RUN, "{}", "app.py"],
-                cwd=self.folder, env=self._environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         eventually(self._has_begun, "app.py serves, or has ended")
         if self.server.poll() is not None:
+            self.server = None
             raise TutorialError(f"app.py does not start: {self.log.read_text()}")
         served = re.findall(r"(https?)://[\w.]+:(\d+)", self.log.read_text())
         self.ports = {PORTS[scheme]: int(port) for scheme, port in served}
