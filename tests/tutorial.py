@@ -176,8 +176,8 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def chapters() -> list[Chapter]:
-    """All of them, in order."""
-    return [read_chapter(path) for path in sorted(FOLDER.glob("[0-9]*.md"))]
+    """All of them, in order, and the first page before them."""
+    return [read_chapter(path) for path in (FOLDER / "index.md", *sorted(FOLDER.glob("[0-9]*.md")))]
 
 
 class Walk:
