@@ -26,7 +26,8 @@ ARCHITECTURE = ROOT / "docs/architecture.md"
 
 
 # Examples and the tutorial have tests of their own, which have their files.
-RUN_HERE = [page for page in PAGES if blocks(page, "python") and not {"examples", "tutorial"} & {*page.parts}]
+ELSEWHERE = (ROOT / "examples", ROOT / "docs/tutorial")
+RUN_HERE = [page for page in PAGES if blocks(page, "python") and not {*ELSEWHERE} & {*page.parents}]
 
 
 @pytest.mark.parametrize("page", RUN_HERE, ids=name_of)
