@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from web._core import Certificate, TlsContext
 from web.log import log as _log
 
-__all__ = ["CertificateWatch", "WatchThread", "name_of"]
+__all__ = ["CertificateWatch", "WatchThread", "last_mark", "name_of"]
 
 _DAYS = (30, 7, 1, 0)  # before its end at which a certificate is spoken of
 _DAY = 86400.0
@@ -66,17 +66,14 @@ class CertificateWatch:
         return {path: _stamp(path) for path in sorted(paths)}
 
     def _tell_ends(self) -> None:
-        """Once when 30 days are left, 7, 1, and none; of one that lives shortly not before a third of it is left."""
-        now = time.time()
+        """Once at each mark."""
         for certificate in _certificates(self._contexts()):
-            ends = certificate.not_after
-            left = (ends.timestamp() - now) / _DAY
-            lifetime = (ends - certificate.not_before).total_seconds() / _DAY
-            reached = [days for days in _DAYS if left <= min(days, lifetime / 3)]
-            if not reached or reached[-1] >= self._told.get(certificate.der, _DAYS[0] + 1):
+            reached = last_mark(certificate)
+            if reached is None or reached >= self._told.get(certificate.der, _DAYS[0] + 1):
                 continue
-            self._told[certificate.der] = reached[-1]
-            name, when = name_of(certificate), f"{ends:%Y-%m-%d %H:%M} UTC"
+            self._told[certificate.der] = reached
+            left = _days_left(certificate)
+            name, when = name_of(certificate), f"{certificate.not_after:%Y-%m-%d %H:%M} UTC"
             if left <= 0:
                 _log.error("the certificate for %s has expired (%s): clients refuse it; renew it", name, when)
             else:
@@ -101,6 +98,18 @@ class WatchThread:
     def _run(self) -> None:
         while not self._done.wait(max(0.0, self._watch.due - time.monotonic())):
             self._watch.look_if_due()
+
+
+def last_mark(certificate: Certificate) -> int | None:
+    """The last mark that it has come to, by its clock: 30 days left, 7, 1 or 0; None: there is time. The first marks of
+    one that lives shortly come when a third of its life is left."""
+    life = (certificate.not_after - certificate.not_before).total_seconds() / _DAY
+    reached = [days for days in _DAYS if _days_left(certificate) <= min(days, life / 3)]
+    return reached[-1] if reached else None
+
+
+def _days_left(certificate: Certificate) -> float:
+    return (certificate.not_after.timestamp() - time.time()) / _DAY
 
 
 def name_of(certificate: Certificate) -> str:

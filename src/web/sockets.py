@@ -80,10 +80,10 @@ class Address:
             return self._bind_internet(balanced)
         except ListenError:
             raise
-        except UnicodeError as error:  # the name was refused before anybody was asked for it
-            raise ListenError(errno.EINVAL, f"cannot listen on {self.host!r}: this is no host name") from error
+        except UnicodeError:  # the name was refused before anybody was asked for it
+            raise ListenError(errno.EINVAL, f"cannot listen on {self.host!r}: this is no host name") from None
         except OSError as error:
-            raise ListenError(error.errno or errno.EINVAL, _advice(self, error)) from error
+            raise ListenError(error.errno or errno.EINVAL, _advice(self, error)) from None
 
     def _bind_internet(self, balanced: bool) -> socket.socket:
         family, kind, proto, _, address = socket.getaddrinfo(

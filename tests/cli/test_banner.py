@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import web
+from tests.tls.authorities import Authority
 from web.cli.banner import banner, colour
 
 
@@ -30,13 +31,17 @@ def test_colours_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert colour("red", "x", Terminal()) == "x"
 
 
-@pytest.mark.parametrize(("days", "code"), [(60, None), (20, 33), (5, 31)])
-def test_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, code: int | None) -> None:
+@pytest.mark.parametrize(
+    ("begins", "days", "code"), [(-30, 60, None), (-1, 20, None), (-60, 20, 33), (-60, 5, 31), (-3, 5, None)]
+)
+def test_certificates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begins: int, days: int, code: int | None
+) -> None:
     monkeypatch.setattr("sys.stderr", Terminal())
     for name in ("NO_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
-    cert, key = web.dev_certificate(tmp_path, days=days)
-    tls = web.TlsContext(cert, key, policy="modern")
+    pair = Authority(tmp_path).issue("server", "localhost", begins=begins, days=days)
+    tls = web.TlsContext(pair.chain, pair.key, policy="modern")
     server = web.Server(web.App(), "127.0.0.1", tls=tls)
     server.open()
     try:

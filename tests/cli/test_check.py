@@ -11,6 +11,7 @@ import pytest
 
 import web
 from tests.cli.conftest import Command, Said
+from tests.tls.authorities import Authority
 
 HEAD = "import web\nhome = web.GET('/', lambda req: '')\n"
 
@@ -32,7 +33,7 @@ def levels(said: Said, words: str) -> list[str]:
 
 
 def test_all_is_well(check: Command, here: Path) -> None:
-    web.dev_certificate(here, days=60)
+    web.dev_certificate(here)
     said = check("server = web.defserver_tls('127.0.0.1', 0, 'dev-cert.pem', 'dev-key.pem', home, user='nobody')")
     assert (said.code, said.err) == (0, "")
     assert {line.split()[0] for line in said.out.splitlines()} == {"ok"}
@@ -80,7 +81,7 @@ def test_what_would_fail(check: Command, here: Path, code: str, words: str) -> N
         ("web.defserver('127.0.0.1', 0, home, dev=True)", "dev=True shows tracebacks"),
         ("web.defserver('127.0.0.1', 0, home, workers=1000)", "1000 workers on"),
         ("web.defserver('127.0.0.1', 0, home, limits=web.Limits(connections=10**9))", "file descriptors allow"),
-        ("web.defserver_tls('127.0.0.1', 0, 'dev-cert.pem', 'dev-key.pem', home)", "valid until"),
+        ("web.defserver_tls('127.0.0.1', 0, 'old.chain', 'old.key', home)", "valid until"),
         (
             "web.defserver_tls('127.0.0.1', 0, 'dev-cert.pem', 'loose.pem', home)",
             "others may read this key (mode 0644)",
@@ -88,7 +89,10 @@ def test_what_would_fail(check: Command, here: Path, code: str, words: str) -> N
     ],
 )
 def test_what_is_doubtful(check: Command, here: Path, code: str, words: str) -> None:
-    _, key = web.dev_certificate(here, days=20)
+    _, key = web.dev_certificate(here)
+    old = Authority(here).issue("old", "localhost", begins=-60, days=20)
+    old.chain.rename("old.chain")
+    old.key.rename("old.key")
     (here / "loose.pem").write_bytes(Path(key).read_bytes())
     (here / "loose.pem").chmod(0o644)
     said = check(f"server = {code}")

@@ -13,14 +13,14 @@ from typing import TextIO
 
 import web
 from web._core import Certificate
-from web.certificate_watch import name_of
+from web.certificate_watch import last_mark, name_of
 from web.server import Server, one_line
 
 __all__ = ["banner", "colour", "expiry", "versions"]
 
 _VERSIONS = {"intermediate": "TLS 1.2 and 1.3", "modern": "TLS 1.3"}  # of a policy
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "bold": 1}
-_WORRY, _HURRY = 30, 7  # days to the end of a certificate
+_HURRY = 7  # the mark, days before its end, from which a certificate is urgent
 
 
 def colour(name: str, text: str, stream: TextIO | None = None) -> str:
@@ -53,7 +53,8 @@ def _of_certificates(server: Server) -> Iterator[str]:
 def expiry(certificate: Certificate) -> str:
     """``"for localhost, valid until 2026-12-24 (28 days)"``."""
     days = (certificate.not_after - datetime.now(UTC)).days
+    mark = last_mark(certificate)
     when = f"valid until {certificate.not_after:%Y-%m-%d} ({days} days)"
-    if days < _WORRY:
-        when = colour("red" if days < _HURRY else "yellow", when)
+    if mark is not None:
+        when = colour("red" if mark <= _HURRY else "yellow", when)
     return f"for {name_of(certificate)}, {when}"

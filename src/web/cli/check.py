@@ -11,10 +11,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from web.app import App
+from web.certificate_watch import last_mark
 from web.cli.banner import colour, expiry, versions
 from web.cli.errors import DONE, FAILED
 from web.cli.serving import server_of
@@ -30,7 +30,6 @@ __all__ = ["check"]
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _LOCAL = ("127.", "::1", "localhost", "unix:", "fd:")
-_WORRY = 30  # days to the end of a certificate
 
 Findings = Iterator[tuple[str, str]]
 
@@ -117,7 +116,7 @@ def _certificates(place: Place) -> Findings:
         yield "fail", str(error)
         return
     for certificate in context.certificates:
-        soon = (certificate.not_after - datetime.now(UTC)).days < _WORRY
+        soon = last_mark(certificate) is not None
         yield "warn" if soon else "ok", f"{_where(place)}: certificate {expiry(certificate)}"
     for path in context.files:
         with suppress(OSError):
