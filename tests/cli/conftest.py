@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+import web.server
 from web.cli import main
 
 
@@ -28,6 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path", sys.path[:])
     before = set(sys.modules)
     yield tmp_path
+    assert web.server._instead_of_run == []  # run() serves again
     for name in set(sys.modules) - before:
         path = getattr(sys.modules[name], "__file__", None)
         if path is None or path.startswith(str(tmp_path)):
