@@ -9,19 +9,20 @@ set -eu
 python=$1
 shift
 
-python_alone="access_log conditional content_codings cookies cors csrf dates docs errors_form example_todo examples
+python_alone="access_log conditional content_codings cookies cors csrf dates
+    deployment_pages docs docs_blocks docs_site errors_form example_todo examples
     forwarded hook_checks negotiation ranges rate_limit redirect request_id security_headers sessions signing static_options
     testing testing_async testing_cookies testing_decoding testing_exchange testing_multipart testing_parser
     testing_requests time_limit typed_json types url_for vary ws_handshake"
-programs="build clients demo deployment drain_process privileges processes reload server_process stub systemd upgrade
-    uploads_memory worker"
+programs="build clients deployment drain_process newcomer port_holder privileges processes reload server_process stub
+    systemd tutorial upgrade uploads_memory weblatch worker"
 left_out=
 if [ $# = 0 ]; then
     left_out=$python_alone
 elif [ "$1" = --one-process ]; then
     shift
     left_out="$python_alone $programs"
-    set -- --ignore=tests/chaos --ignore=bench/micro --ignore=tests/tls/test_faults.py "$@"
+    set -- --ignore=tests/chaos --ignore=tests/cli --ignore=bench/micro --ignore=tests/tls/test_faults.py "$@"
     for name in access_log builtin_hooks cookies probes slow_handlers stats typed_json ways; do
         set -- "$@" "--ignore=tests/wire/test_$name.py"
     done
