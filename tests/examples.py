@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import web
 
@@ -21,17 +24,18 @@ import runpy, signal, sys, web
 signal.signal(signal.SIGINT, signal.default_int_handler)
 listen = web.Server.listen
 web.Server.listen = lambda self, host, port=0, *rest, **options: listen(self, host, 0, *rest, **options)
-runpy.run_path(sys.argv[1], run_name="__main__")
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 @contextmanager
-def running(name: str, folder: Path) -> Iterator[str]:
+def running(name: str, folder: Path, *arguments: str, **variables: str) -> Iterator[str]:
     """The URL of an example that runs in a folder. It ends cleanly on SIGINT, and says nothing but where it serves."""
     example = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", RUN, str(EXAMPLES / name)],
+        [sys.executable, "-W", "error", "-c", RUN, str(EXAMPLES / name), *arguments],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(web.__file__).parents[1])},
+        env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(web.__file__).parents[1])} | variables,
     )  # fmt: skip
     assert example.stdout is not None
     try:
@@ -45,3 +49,14 @@ def running(name: str, folder: Path) -> Iterator[str]:
         example.kill()
         example.wait()
         example.stdout.close()
+
+
+def fetch(url: str, context: ssl.SSLContext | None = None, *, method: str = "GET", **headers: str) -> tuple[int, str, dict[str, str]]:
+    """(status, text, headers)."""
+    request = Request(url, method=method, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    try:
+        with urlopen(request, timeout=60, context=context) as answer:
+            return answer.status, answer.read().decode(), dict(answer.headers)
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode(), dict(error.headers)

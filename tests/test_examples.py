@@ -1,33 +1,15 @@
-"""Every example is run as its reader would run it, fetched from, and ended by Ctrl-C. Only its port is any free one."""
+"""Every example of one file is run as its reader would run it, fetched from, and ended by Ctrl-C. Only its port is any free one."""
 
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.examples import EXAMPLES, running
-
-
-def fetch(url: str, context: ssl.SSLContext | None = None, **headers: str) -> tuple[int, str, dict[str, str]]:
-    """(status, text, headers)."""
-    request = Request(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
-    try:
-        with urlopen(request, timeout=60, context=context) as answer:
-            return answer.status, answer.read().decode(), dict(answer.headers)
-    except HTTPError as error:
-        with error:
-            return error.code, error.read().decode(), dict(error.headers)
-
-
-def test_hello(tmp_path: Path) -> None:
-    with running("hello.py", tmp_path) as url:
-        assert fetch(url + "/")[:2] == (200, "Hello, World!\n")
-        assert fetch(url + "/nothing")[0] == 404
+from tests.examples import EXAMPLES, fetch, running
 
 
 def test_https(tmp_path: Path) -> None:
@@ -50,18 +32,6 @@ def test_params_and_hooks(tmp_path: Path) -> None:
         assert headers["Cache-Control"] == "no-store"
 
 
-def test_files(tmp_path: Path) -> None:
-    with running("files.py", tmp_path) as url:
-        status, text, headers = fetch(url + "/")
-        assert (status, text) == (200, (EXAMPLES / "public/index.html").read_text())
-        assert headers["Content-Type"].startswith("text/html")
-        assert fetch(url + "/style.css")[1] == (EXAMPLES / "public/style.css").read_text()
-        status, text, headers = fetch(url + "/source")
-        assert (status, text) == (200, (EXAMPLES / "files.py").read_text())
-        assert headers["Content-Type"] == "text/plain; charset=utf-8"
-        assert fetch(url + "/../files.py")[0] == 404
-
-
 def test_workers(tmp_path: Path) -> None:
     with running("workers.py", tmp_path) as url:
         answers = [json.loads(fetch(url + "/")[1]) for _ in range(100)]
@@ -69,16 +39,6 @@ def test_workers(tmp_path: Path) -> None:
         last = {answer["worker"]: answer["answers"] for answer in answers}
         assert len(last) == 2
         assert sum(last.values()) == 100
-
-
-def test_events(tmp_path: Path) -> None:
-    with running("events.py", tmp_path) as url:
-        assert "EventSource" in fetch(url + "/")[1]
-        for came, number in (("", 1), ("41", 42)):
-            request = Request(url + "/events", headers={"Last-Event-ID": came} if came else {})
-            with urlopen(request, timeout=60) as answer:
-                told = [answer.readline() for _ in range(5)][2:]
-            assert told == [b"event: second\n", b"id: %d\n" % number, b'data: {"number":%d}\n' % number]
 
 
 def test_embed_asyncio(tmp_path: Path) -> None:
@@ -93,3 +53,29 @@ def test_embed_asyncio(tmp_path: Path) -> None:
 def test_each_is_short_and_tested(example: Path) -> None:
     assert len(example.read_text().splitlines()) < 40
     assert f'running("{example.name}"' in Path(__file__).read_text()
+
+
+def test_the_list_names_each() -> None:
+    """examples/README.md has a line for every program and every folder, and leads to nothing else."""
+    there = {path.name for path in EXAMPLES.glob("*.py")} | {f"{path.parent.name}/" for path in EXAMPLES.glob("*/app.py")}
+    text = (EXAMPLES / "README.md").read_text()
+    assert sorted(re.findall(r"^\| \[[^]]+\]\(([\w./]+)\) \|", text, re.MULTILINE)) == sorted(
+        f"{name}README.md" if name.endswith("/") else name for name in there
+    )
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in EXAMPLES.glob("*/app.py")), ids=lambda path: path.name)
+def test_each_folder_has_words_and_a_test(folder: Path) -> None:
+    words = (folder / "README.md").read_text()
+    assert f"python examples/{folder.name}/app.py" in words
+    assert "](app.py)" in words
+    assert 15 <= len(words.splitlines()) <= 60
+    assert len((folder / "app.py").read_text().splitlines()) < 140
+    assert f'"{folder.name}/app.py"' in (Path(__file__).parent / f"test_example_{folder.name}.py").read_text()
+
+
+@pytest.mark.parametrize("page", sorted(EXAMPLES.glob("*/public/*.html")), ids=lambda path: path.parts[-3])
+def test_no_page_needs_inline_code(page: Path) -> None:
+    """So that a Content-Security-Policy without 'unsafe-inline' can stand before it; nothing comes from elsewhere."""
+    text = page.read_text()
+    assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=|https?://", text)

@@ -1,6 +1,6 @@
-"""The smallest server: one route, plain HTTP.
+"""The smallest server: one route, plain HTTP. README.md says what to try.
 
-Run: python examples/hello.py   Then: curl http://127.0.0.1:8000/
+Run: python examples/hello/app.py   Then: curl http://127.0.0.1:8000/
 """
 
 import web
