@@ -51,7 +51,9 @@ def running(name: str, folder: Path, *arguments: str, **variables: str) -> Itera
         example.stdout.close()
 
 
-def fetch(url: str, context: ssl.SSLContext | None = None, *, method: str = "GET", **headers: str) -> tuple[int, str, dict[str, str]]:
+def fetch(
+    url: str, context: ssl.SSLContext | None = None, *, method: str = "GET", **headers: str
+) -> tuple[int, str, dict[str, str]]:
     """(status, text, headers)."""
     request = Request(url, method=method, headers={name.replace("_", "-"): value for name, value in headers.items()})
     try:

@@ -1,4 +1,5 @@
-"""Every example of one file is run as its reader would run it, fetched from, and ended by Ctrl-C. Only its port is any free one."""
+"""Every example of one file is run as its reader would run it, fetched from, and ended by Ctrl-C. Only its port is any
+free one. The folders have a test each, and what holds for all of them stands here."""
 
 from __future__ import annotations
 
@@ -57,14 +58,18 @@ def test_each_is_short_and_tested(example: Path) -> None:
 
 def test_the_list_names_each() -> None:
     """examples/README.md has a line for every program and every folder, and leads to nothing else."""
-    there = {path.name for path in EXAMPLES.glob("*.py")} | {f"{path.parent.name}/" for path in EXAMPLES.glob("*/app.py")}
+    there = {path.name for path in EXAMPLES.glob("*.py")} | {
+        f"{path.parent.name}/" for path in EXAMPLES.glob("*/app.py")
+    }
     text = (EXAMPLES / "README.md").read_text()
     assert sorted(re.findall(r"^\| \[[^]]+\]\(([\w./]+)\) \|", text, re.MULTILINE)) == sorted(
         f"{name}README.md" if name.endswith("/") else name for name in there
     )
 
 
-@pytest.mark.parametrize("folder", sorted(path.parent for path in EXAMPLES.glob("*/app.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in EXAMPLES.glob("*/app.py")), ids=lambda path: path.name
+)
 def test_each_folder_has_words_and_a_test(folder: Path) -> None:
     words = (folder / "README.md").read_text()
     assert f"python examples/{folder.name}/app.py" in words
@@ -74,7 +79,11 @@ def test_each_folder_has_words_and_a_test(folder: Path) -> None:
     assert f'"{folder.name}/app.py"' in (Path(__file__).parent / f"test_example_{folder.name}.py").read_text()
 
 
-@pytest.mark.parametrize("page", sorted(EXAMPLES.glob("*/public/*.html")), ids=lambda path: path.parts[-3])
+def name_of(page: Path) -> str:
+    return str(page.relative_to(EXAMPLES))
+
+
+@pytest.mark.parametrize("page", sorted(EXAMPLES.glob("*/**/*.html")), ids=name_of)
 def test_no_page_needs_inline_code(page: Path) -> None:
     """So that a Content-Security-Policy without 'unsafe-inline' can stand before it; nothing comes from elsewhere."""
     text = page.read_text()

@@ -1,5 +1,5 @@
-"""A live dashboard: a page that shows the server's own numbers as they change, by server-sent events. README.md says what
-is worth copying.
+"""A live dashboard: a page that shows the server's own numbers as they change, by server-sent events. README.md says
+what is worth copying.
 
 Run: python examples/dashboard/app.py   Then open http://127.0.0.1:8000/
 """
