@@ -83,12 +83,11 @@ def test_the_numbers_are_the_servers(dashboard: Dashboard) -> None:
     before = viewer.sample()
     for _ in range(20):
         assert fetch(dashboard.url + "/style.css")[0] == 200
-    sum_of_rates = 0.0
-    while (now := viewer.sample())["requests"] < before["requests"] + 20:
-        sum_of_rates += now["rate"]
-    assert sum_of_rates + now["rate"] > 0
-    assert now["number"] > before["number"]
-    assert now["load"] >= 0
+    later = [viewer.sample() for _ in range(2)]
+    assert later[-1]["requests"] == before["requests"] + 20
+    assert max(sample["rate"] for sample in later) > 0
+    assert max(sample["sent"] for sample in later) > 0
+    assert later[-1]["load"] >= 0
 
 
 def test_who_connects_anew_gets_what_was_missed_and_no_more(dashboard: Dashboard) -> None:
@@ -108,13 +107,11 @@ def test_what_was_seen_in_another_run_does_not_count(dashboard: Dashboard, came:
 
 def test_a_viewer_that_left_is_not_counted(dashboard: Dashboard) -> None:
     stays, leaves = dashboard.view(), dashboard.view()
-    while stays.sample()["viewers"] != 2:
-        pass
+    assert any(stays.sample()["viewers"] == 2 for _ in range(10))
     leaves.answer.close()
     dashboard.stack.close()
     stays = dashboard.view()
-    while stays.sample()["viewers"] != 1:
-        pass
+    assert any(stays.sample()["viewers"] == 1 for _ in range(10))
 
 
 def test_streams_end_whole_when_the_server_stops(tmp_path: Path) -> None:
