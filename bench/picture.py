@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import textwrap
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -87,7 +88,9 @@ def read(text: str) -> Figures:
 def draw(figures: Figures) -> str:
     """The picture as SVG."""
     bottom = TOP + ROW * len(figures.rows)
-    height = bottom + 58
+    measured = f"{figures.command}: all servers in turns. Medians; shares are medians of those of the same round."
+    footer = [*textwrap.wrap(figures.machine, 110), measured]
+    height = bottom + 22 + 18 * len(footer)
     best = LABELS + UNIT
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" font-family="{FONTS}">',
@@ -112,17 +115,8 @@ def draw(figures: Figures) -> str:
     ]
     for number, row in enumerate(figures.rows):
         parts += _row(row, TOP + ROW * number)
-    parts += [
-        _text(20, bottom + 26, figures.machine, "faint", 'font-size="12"'),
-        _text(
-            20,
-            bottom + 44,
-            f"{figures.command}: all servers in turns. Medians; shares are medians of those of the same round.",
-            "faint",
-            'font-size="12"',
-        ),
-        "</svg>",
-    ]
+    parts += [_text(20, bottom + 26 + 18 * at, line, "faint", 'font-size="12"') for at, line in enumerate(footer)]
+    parts.append("</svg>")
     return "\n".join(parts) + "\n"
 
 

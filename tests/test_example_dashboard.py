@@ -34,6 +34,7 @@ class Viewer:
             line = self.answer.readline()
             assert line, "the stream has ended"
             self.stream.feed(line.decode())
+            assert len(self.stream.comments) < 3, "nothing comes but comments"
         return self.stream.told.pop(0)
 
     def sample(self) -> dict[str, Any]:
