@@ -9,7 +9,7 @@ from pathlib import Path
 import web
 
 
-def make_server(folder: Path, host: str = "127.0.0.1", port: int = 8443, *, plain: bool = False) -> web.Server:
+def make_server(folder: Path = Path(), host: str = "127.0.0.1", port: int = 8443, *, plain: bool = False) -> web.Server:
     """Everything in the folder but names that begin with a dot, and nothing outside of it. RouteError: no folder."""
     app = web.App(
         web.security_headers(hsts=None),  # hsts: not for localhost; leave it out elsewhere
