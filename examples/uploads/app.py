@@ -12,7 +12,7 @@ from functools import partial
 from html import escape
 from pathlib import Path
 from string import Template
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
@@ -37,16 +37,17 @@ def safe_name(said: str) -> str:
 
 
 def store(name: str, pieces: Iterable[bytes]) -> int:
-    """Writes a new file, and gives its size. It has a name once it is whole; without, it goes with the `with`."""
-    with NamedTemporaryFile(dir=FOLDER, prefix=".unfinished-") as file:
-        for piece in pieces:
-            file.write(piece)
-        file.flush()
+    """Writes a new file, and gives its size. It has its name once all is on the disk; else it goes with its folder."""
+    with TemporaryDirectory(dir=FOLDER, prefix=".unfinished-") as folder:
+        unfinished = Path(folder, "file")
+        with unfinished.open("xb") as file:
+            for piece in pieces:
+                file.write(piece)
         try:
-            os.link(file.name, FOLDER / name)  # never over another file
+            os.link(unfinished, FOLDER / name)  # never over another file
         except FileExistsError:
             raise web.HTTPError(409, f"there is a file {name!r} already") from None
-        return file.tell()
+        return unfinished.stat().st_size
 
 
 app = web.App(
