@@ -206,6 +206,15 @@ class Page:
         """Loads the page again, as its button does, and waits until all of it is there."""
         before = self._loaded.copy()
         self.command("Page.reload")
+        self._await_another(before)
+
+    def follow(self, selector: str) -> None:
+        """A click that leads to another page; waits until all of it is there."""
+        before = self._loaded.copy()
+        self.click(selector)
+        self._await_another(before)
+
+    def _await_another(self, before: set[str]) -> None:
         while not (new := self._loaded - before):
             self.browser.next_event()
         self._await_load(new.pop())
