@@ -75,6 +75,7 @@ def test_fields_and_files() -> None:
 def test_a_large_file_is_saved_as_it_came(tmp_path: Path) -> None:
     content = os.urandom(300_000)
     parts = ask(whole(part("file", content, '; filename="x"')), MULTIPART).multipart()
+    assert parts["file"].file.read() == content  # it begins at its beginning
     parts["file"].save(tmp_path / "saved")
     assert (tmp_path / "saved").read_bytes() == content == parts["file"].read()
     with pytest.raises(FileExistsError):

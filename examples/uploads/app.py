@@ -87,7 +87,6 @@ def upload_form(req: web.Request) -> web.Response:
     """The same where no script runs: all files in one body, which lies in temporary files until it is whole."""
     for part in req.multipart().get_all("files"):
         if part.filename:  # "": none was chosen
-            part.file.seek(0)
             store(safe_name(part.filename), iter(partial(part.file.read, 65536), b""))
     return web.Response.redirect("/", status=303)
 

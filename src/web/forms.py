@@ -110,10 +110,12 @@ class Parts(Mapping[str, Part]):
         if self._memory > _MEMORY:
             part.file.rollover()
 
-    def flush(self) -> None:
-        """What is still in buffers goes to the files. OSError."""
+    def finish(self) -> None:
+        """What is still in buffers goes to the files, and these are at their beginning for whoever reads ``part.file``.
+        OSError."""
         for part in self.parts:
             part.file.flush()
+            part.file.seek(0)
 
     def __getitem__(self, name: str) -> Part:
         return self._index[name][0]
@@ -181,7 +183,7 @@ def read_parts(request: Request) -> Parts:
                         with _writing():
                             parts.write(event)
             with _writing():
-                parts.flush()
+                parts.finish()
         except multipart.ParserLimitReached as error:
             raise HTTPError(413, f"the form is too large: {error}") from error
         except ValueError as error:  # MultipartError is one, and so is a name that is not UTF-8
