@@ -111,7 +111,7 @@ def answer_to(site: Site, *pieces: bytes) -> str:
         for piece in pieces:
             peer.send_raw(piece)
         peer.sock.shutdown(1)
-    except ConnectionError:  # it was refused before it had said all
+    except OSError:  # it was refused before it had said all (ENOTCONN, which is no ConnectionError, among others)
         pass
     said = alert_in(until_end(peer))
     peer.close()
