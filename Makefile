@@ -3,7 +3,7 @@
 #   make build     the extension, in place
 #   make run       the demonstration server          make bench   microbenchmarks
 #   make test      the tests                         make fuzz    fuzz pure parts for FUZZ_SECONDS (Linux, glibc)
-#   make lint      style and types                   make wheel   build a wheel and try it in an empty environment
+#   make lint      style and types                   make wheel   build a wheel, install it, run the tests on it
 #   make asan      the tests under AddressSanitizer and UBSan (Linux, glibc); make asan-build makes what they run on
 #   make faults    every call of OpenSSL fails in turn; and is that seen? (Linux, x86-64 and aarch64)
 #   make cov       coverage of Python and Cython     make cross   compile the C headers for other systems
@@ -67,8 +67,9 @@ lint: $(CORE) $(VENV)/.group-lint
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	PATH="$(VENV)/bin:$$PATH" cython-lint src # it calls pycodestyle by name
-	$(PY) -m mypy src tests examples
+	$(PY) -m mypy src tests examples tools
 	$(PY) -m mypy.stubtest web._core
+	$(VENV)/bin/zizmor --quiet --offline .github/workflows
 
 # ---- the environment ----
 
@@ -158,8 +159,8 @@ tls-audit: $(CORE) $(VENV)/.group-test build/audit/made
 
 # ---- distribution ----
 
-wheel: $(CORE) $(VENV)/.group-wheel
-	tools/make_wheel.sh $(PY)
+wheel: $(VENV)/.group-build $(VENV)/.group-wheel
+	tools/make_wheel.sh $(PY) $(ARGS)
 
 cross: $(VENV)/.group-cross
 	tools/cross_compile.sh $(PY) src/web/poller.h src/web/conn_helpers.h src/web/file_helpers.h src/web/ws_helpers.h

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -121,8 +122,13 @@ def test_make_help_names_every_target() -> None:
     assert [target for target in phony[1].split() if f"make {target} " not in explained] == []
 
 
-def test_environment_of_the_tests_is_the_built_tree() -> None:
-    """A stale installed copy would make every other test a lie."""
-    expected = [Path(entry).resolve() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+def test_environment_of_the_tests_is_what_they_are_to_test() -> None:
+    """A stale copy would make every other test a lie; and so would the built tree, where a wheel is tested."""
     folder = Path(core.__file__).resolve().parent.parent
+    assert Path(web.__file__).resolve().parent.parent == folder
+    if os.environ.get("WEB_INSTALLED") == "1":  # tools/test_wheel.sh
+        assert folder == Path(sysconfig.get_path("platlib")).resolve()
+        assert str(ROOT / "src") not in sys.path
+        return
+    expected = [Path(entry).resolve() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     assert folder in [*expected, ROOT / "src"]

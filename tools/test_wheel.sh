@@ -1,0 +1,17 @@
+#!/bin/sh
+# Run the tests of this clone against an installed weblatch: nothing of src is on the path of Python, here and in the
+# programs that tests start (tests/test_build.py looks, too).
+# usage: tools/test_wheel.sh PYTHON [PYTEST_ARGUMENT...] (PYTHON of an environment with weblatch and the test group)
+set -eu
+python=$(command -v "$1")
+case $python in
+/*) ;;
+*) python=$PWD/$python ;;
+esac
+shift
+cd "$(dirname "$0")/.."
+unset PYTHONPATH
+export PYTHONSAFEPATH=1 # so that -m does not put this folder on the path
+export WEB_INSTALLED=1
+"$python" -c 'import web, web._core; print("testing", web._core.__file__, web.openssl_version())'
+exec "$python" -m pytest --benchmark-disable "$@"
