@@ -1,6 +1,7 @@
 """The build keeps its promises: one exported symbol, one version, one message when something is missing."""
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
@@ -16,6 +17,11 @@ import web
 import web._core as core
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+needs_cython = pytest.mark.skipif(
+    importlib.util.find_spec("Cython") is None, reason="the tools of the build are not installed, as where a wheel is"
+)
 
 
 def setup_py(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -62,6 +68,7 @@ def test_the_linked_openssl_is_new_enough() -> None:
     assert int(match[1]) >= 3
 
 
+@needs_cython
 @pytest.mark.parametrize(
     ("compiler", "what"),
     [
@@ -92,6 +99,7 @@ def test_what_is_missing_is_named_with_the_packages(tmp_path: Path, compiler: st
     assert "Traceback" not in answer.stderr
 
 
+@needs_cython
 def test_a_wrong_openssl_folder_is_named(tmp_path: Path) -> None:
     answer = setup_py(tmp_path, WEB_OPENSSL_DIR=str(tmp_path / "nothing"))
     assert answer.returncode != 0

@@ -132,7 +132,8 @@ def bare_wheel(folder: Path, module: bytes) -> Path:
     files[f"{info}/METADATA"] = (
         f"Metadata-Version: 2.4\nName: weblatch\nVersion: {version[1]}\n"
         "License-Expression: MIT\nLicense-File: LICENSE\n"
-        "Provides-Extra: forms\nRequires-Dist: multipart>=1.2; extra == 'forms'\n\nLicense-File: of the text\n"
+        "Provides-Extra: forms\nRequires-Dist: multipart>=1.2; extra == 'forms'\n\n"
+        "License-File: of the text\n\nThe end.\n"
     ).encode()
     files[f"{info}/licenses/LICENSE"] = (ROOT / "LICENSE").read_bytes()
     files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\n"
@@ -201,15 +202,24 @@ def test_a_wheel_with_the_systems_openssl_is_not_published(tmp_path: Path, one_s
 
 
 def test_another_archive_is_not_said_to_be_the_pinned_one(tmp_path: Path, prefix: Path, one_symbol: None) -> None:
-    for text in (None, "cd" * 32):
-        (prefix / "archive.sha256").unlink()
-        if text is not None:
-            (prefix / "archive.sha256").write_text(text, encoding="utf-8")
+    def told() -> str:
         path = bare_wheel(tmp_path, STATIC)
         complete_wheel.complete(path, prefix, PIN)
         assert check_wheel.faults(Wheel.read(path), published=False) == []
-        assert "not built of the pinned archive" in "".join(check_wheel.faults(Wheel.read(path), published=True))
-        (prefix / "archive.sha256").touch()
+        return "".join(check_wheel.faults(Wheel.read(path), published=True))
+
+    (prefix / "archive.sha256").write_text("cd" * 32, encoding="utf-8")
+    assert "not built of the pinned archive" in told()
+    (prefix / "archive.sha256").unlink()
+    assert "not built of the pinned archive" in told()
+
+
+def test_the_pinned_digest_beside_another_version_is_not_believed(prefix: Path) -> None:
+    assert "checksum" in complete_wheel.openssl_component(prefix, PIN)["purl"]
+    assert "checksum" not in complete_wheel.openssl_component(prefix, Pin("3.5.10", PIN.sha256))["purl"]
+    (prefix / "include/openssl/opensslv.h").write_text("/* nothing */", encoding="utf-8")
+    with pytest.raises(SystemExit, match="does not say its version"):
+        complete_wheel.openssl_component(prefix, PIN)
 
 
 def change(name: str, of: Callable[[bytes], bytes | None]) -> Callable[[Wheel], None]:
@@ -236,6 +246,7 @@ def change(name: str, of: Callable[[bytes], bytes | None]) -> Callable[[Wheel], 
         (change("web/_core.cpython-312-x86_64-linux-gnu.so", lambda _: STATIC), "it has 2 extensions"),
         (change("web/app.py", lambda data: data + b"#"), "RECORD says"),
         (change("INFO/RECORD", lambda data: data + b"web/gone.py,sha256=a,1\n"), "RECORD names web/gone.py"),
+        (change("INFO/RECORD", lambda data: data + data.splitlines(keepends=True)[0]), "RECORD has a file twice"),
         (change("INFO/METADATA", lambda data: data.replace(b"Version: 0", b"Version: 9")), "its Version is"),
         (change("INFO/METADATA", lambda data: b"Requires-Dist: six\n" + data), "it needs six"),
         (change("INFO/METADATA", lambda data: data.replace(b"openssl/LICENSE.txt", b"x")), "no License-File: openssl"),

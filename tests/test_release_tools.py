@@ -67,6 +67,11 @@ def test_what_the_pin_lacks(releases: list[dict[str, Any]], security: list[str],
     assert compare("3.5.9", [*releases, PINNED]) == (security, others)
 
 
+def test_what_is_lacking_is_told_in_order() -> None:
+    releases = [release(f"openssl-3.5.{patch}", SECURITY) for patch in (10, 9, 8, 11)]
+    assert compare("3.5.8", releases).security == ["3.5.9", "3.5.10", "3.5.11"]
+
+
 def test_silence_is_no_peace(capsys: pytest.CaptureFixture[str]) -> None:
     """A list without the series, and a pin that is no version, are errors: 2, and no false 0."""
     for releases in ([], [release("openssl-3.6.1")], [{"message": "rate limit"}]):
@@ -126,6 +131,7 @@ READY = "# Changelog\n\n## [Unreleased]\n\n## [1.2.3] - 2026-11-26\n\n### Added\
         ("1.2.3", READY, ["the tag is 1.2.3"]),
         ("v1.2.3", READY.replace("1.2.3", "1.2.30"), ["CHANGELOG.md has no"]),
         ("v1.2.3", READY.replace(" - 2026-11-26", ""), ["CHANGELOG.md has no"]),
+        ("v1.2.3", READY.replace("2026-11-26", "soon"), ["CHANGELOG.md has no"]),
         ("v1.2.3", READY.replace("[Unreleased]\n", "[Unreleased]\n\n- More.\n"), ["has entries under Unreleased"]),
         ("v1.2.4", "", ["the tag is v1.2.4", "CHANGELOG.md has no"]),
     ],

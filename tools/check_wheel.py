@@ -99,11 +99,10 @@ def wrong_files(wheel: Wheel, root: Path = ROOT) -> list[str]:
 
 def wrong_records(wheel: Wheel) -> list[str]:
     """RECORD has every file with its digest and its size."""
-    listed = {}
-    for line in wheel.files.get(f"{wheel.info}/RECORD", b"").decode().splitlines():
-        name, digest, size = line.rsplit(",", 2)
-        listed[name] = (digest, size)
-    wrong = [f"RECORD names {name}, which is not there" for name in sorted(listed.keys() - wheel.files.keys())]
+    lines = wheel.files.get(f"{wheel.info}/RECORD", b"").decode().splitlines()
+    listed = {name: (digest, size) for name, digest, size in (line.rsplit(",", 2) for line in lines)}
+    wrong = [] if len(listed) == len(lines) else ["RECORD has a file twice"]
+    wrong += [f"RECORD names {name}, which is not there" for name in sorted(listed.keys() - wheel.files.keys())]
     for name, data in wheel.files.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
         expected = ("", "") if name == f"{wheel.info}/RECORD" else (f"sha256={digest}", str(len(data)))
