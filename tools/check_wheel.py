@@ -74,22 +74,19 @@ class Wheel:
         return found[0].decode() if found else None
 
 
-def sources_of_packages(root: Path) -> set[str]:
-    """What the wheel has of src: modules, stubs and the marker of types."""
-    wanted = {".py", ".pyi"}
-    return {
-        str(path.relative_to(root / "src"))
-        for path in (root / "src").rglob("*")
-        if (path.suffix in wanted or path.name == "py.typed") and ".egg-info" not in str(path)
-    }
+def files_of_packages(root: Path) -> set[str]:
+    """What the wheel has of src: all but the sources of the extension, and what was built there."""
+    found = (path.relative_to(root / "src") for path in (root / "src").rglob("*") if path.is_file())
+    built = {"__pycache__", "weblatch.egg-info"}
+    return {str(path) for path in found if path.suffix not in {*SOURCES, ".so"} and not built & {*path.parts}}
 
 
 def wrong_files(wheel: Wheel, root: Path = ROOT) -> list[str]:
-    """One extension, all Python files, none of its sources and none that nobody knows."""
-    wrong = [f"it lacks {name}" for name in sorted(sources_of_packages(root) - wheel.files.keys())]
+    """One extension, all files of the packages, none of its sources and none that nobody knows."""
+    wrong = [f"it lacks {name}" for name in sorted(files_of_packages(root) - wheel.files.keys())]
     if len(wheel.modules) != 1:
         wrong.append(f"it has {len(wheel.modules)} extensions web._core")
-    known = {*sources_of_packages(root), *wheel.modules}
+    known = {*files_of_packages(root), *wheel.modules}
     for name in sorted(wheel.files.keys() - known):
         copied_library = re.fullmatch(r"(weblatch\.libs|web/\.dylibs)/lib(ssl|crypto)[\w.-]+", name)
         if not name.startswith(f"{wheel.info}/") and not copied_library:

@@ -20,7 +20,7 @@ log "$python" -m pip wheel --disable-pip-version-check --no-index --no-build-iso
 "$python" -m tools.complete_wheel "$built"/*.whl ${WEB_OPENSSL_DIR:+--openssl "$WEB_OPENSSL_DIR"}
 
 case $(uname) in
-Linux) "$python" -m auditwheel repair --wheel-dir "$repaired" "$built"/*.whl ;;
+Linux) "$python" -m auditwheel repair --strip --wheel-dir "$repaired" "$built"/*.whl ;;
 Darwin) "$(dirname "$python")/delocate-wheel" --wheel-dir "$repaired" "$built"/*.whl ;;
 *) cp "$built"/*.whl "$repaired" ;;
 esac

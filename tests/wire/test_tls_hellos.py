@@ -6,6 +6,7 @@ What answers each is an alert, where an RFC names one, and nothing of an applica
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +21,7 @@ from tests.tls.records import (
     GROUPS,
     HEARTBEAT,
     HEARTBEATS,
+    HYBRID,
     KEY_SHARE,
     P256,
     PADDING,
@@ -293,6 +295,18 @@ def test_key_shares_of_groups_that_were_not_offered(site: Site) -> None:
     """RFC 8446, 4.2.8."""
     groups, entry = u16(numbers([P256])), shares((X25519, os.urandom(32)))
     assert refused(site, Hello(extensions={GROUPS: groups, KEY_SHARE: entry}).record()) == "illegal_parameter"
+
+
+def test_the_hybrid_with_ml_kem_is_taken_where_openssl_has_it(site: Site) -> None:
+    """X25519MLKEM768: a share is ML-KEM's key (FIPS 203, here with a vector of zeros) and X25519's, 1216 bytes."""
+    both = shares((HYBRID, bytes(1152) + os.urandom(64)), (X25519, os.urandom(32)))
+    hello = Hello(extensions={GROUPS: u16(numbers([HYBRID, X25519])), KEY_SHARE: both})
+    share = hello_answer(site, hello.record()).extensions[KEY_SHARE]
+    found = re.match(r"OpenSSL (\d+)\.(\d+)", web.openssl_version())
+    assert found is not None
+    expected = (HYBRID, 1088 + 32) if (int(found[1]), int(found[2])) >= (3, 5) else (X25519, 32)
+    assert (int.from_bytes(share[:2], "big"), int.from_bytes(share[2:4], "big")) == expected
+    assert len(share) == 4 + expected[1]
 
 
 def test_a_thousand_key_shares(site: Site) -> None:
