@@ -147,6 +147,24 @@ def bare_wheel(folder: Path, module: bytes) -> Path:
     return path
 
 
+def test_what_a_wheel_has_of_the_sources(tmp_path: Path) -> None:
+    files = [
+        "web/a.py",
+        "web/py.typed",
+        "web/cli/public/a.css",
+        "web/a.pxi",
+        "web/a.pyx",
+        "web/a.h",
+        "web/a.c",
+        "web/a.so",
+    ]
+    for name in [*files, "web/__pycache__/a.pyc", "weblatch.egg-info/PKG-INFO"]:
+        path = tmp_path / "src" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert check_wheel.files_of_packages(tmp_path) == set(files[:3])
+
+
 @pytest.fixture
 def prefix(tmp_path: Path) -> Path:
     """What tools/build_openssl.sh leaves, as far as it is read."""
