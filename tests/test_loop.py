@@ -17,6 +17,7 @@ import pytest
 
 import web
 from tests.serving import PATIENCE, body, connect, connect_tls, get, process, program, read_all, read_answer
+from tests.wire.clients import eventually
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LAST = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -326,6 +327,7 @@ def test_counters() -> None:
             assert read_all(bad).startswith(b"HTTP/1.1 400 ")
         with connect(s.port) as again:
             get(again)
+            eventually(lambda: s.stats()["unfinished"] == 0, "the turn that answered has ended")
             counters = s.stats()
         assert counters["accepted"] == 3
         assert counters["requests"] == 3

@@ -22,7 +22,9 @@ from tests.serving import foreign_environment
 
 SOURCE = Path(web.__file__).parents[1]
 WEB_PY = ("__init__.py", "application.py", "webapi.py", "wsgi.py")
-ENVIRONMENT = {name: value for name, value in foreign_environment().items() if name != "PYTHONPATH"}
+ENVIRONMENT = {
+    name: value for name, value in foreign_environment().items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")
+}
 RUN_FOREIGN = "raise SystemExit('foreign code was run')\n"
 
 
@@ -55,9 +57,9 @@ class Place:
         self.here.mkdir()
         ours = {
             str(path.relative_to(SOURCE)): path.read_bytes()
-            for package in ("web", "weblatch")
+            for package in ("web", "weblatch", "weblatch.libs")  # the last is auditwheel's, beside the packages
             for path in (SOURCE / package).rglob("*")
-            if path.suffix in (".py", ".so") and "__pycache__" not in path.parts
+            if (path.suffix in (".py", ".so") and "__pycache__" not in path.parts) or package == "weblatch.libs"
         }
         scripts = "[console_scripts]\nweb = weblatch:main\nweblatch = weblatch:main\n"
         self._wheels = {

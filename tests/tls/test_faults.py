@@ -31,6 +31,8 @@ def why_not() -> str:
     """Why nothing can be made to fail here; "" where it can."""
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
         return f"trampolines are there for Linux on x86-64 and aarch64, not for {sys.platform} {platform.machine()}"
+    if (Path(agent.extension()).parents[1] / "weblatch.libs").exists():
+        return "the wheel has a copy of OpenSSL beside it, not the one that the agent is linked with"
     try:
         agent.build()
     except agent.NoAgent as problem:
