@@ -10,9 +10,10 @@ python=$1
 shift
 
 python_alone="access_log conditional content_codings cookies cors csrf dates
-    deployment_pages docs docs_blocks docs_site errors_form
+    deployment_pages distribution docs docs_blocks docs_site errors_form
     example_behind_nginx example_client_certificates example_dashboard example_file_server example_hello example_todo
-    example_uploads examples forwarded hook_checks negotiation ranges rate_limit redirect repository request_id
+    example_uploads examples forwarded hook_checks negotiation ranges rate_limit redirect release_tools
+    repository request_id
     security_headers sessions signing speed_picture static_options
     testing testing_async testing_cookies testing_decoding testing_exchange testing_multipart testing_parser
     testing_requests time_limit typed_json types url_for vary ws_handshake"
