@@ -10,8 +10,7 @@ case $python in
 esac
 shift
 cd "$(dirname "$0")/.."
-unset PYTHONPATH
-export PYTHONSAFEPATH=1 # so that -m does not put this folder on the path
+unset PYTHONPATH PYTHONSAFEPATH # cibuildwheel sets the latter; programs that tests start are in folders of their own
 export WEB_INSTALLED=1
-"$python" -c 'import web, web._core; print("testing", web._core.__file__, web.openssl_version())'
-exec "$python" -m pytest --benchmark-disable "$@"
+"$python" -P -c 'import web, web._core; print("testing", web._core.__file__, web.openssl_version())'
+exec "$python" -P -m pytest --benchmark-disable "$@"
