@@ -145,7 +145,7 @@ def test_pre_commit_has_no_versions_of_its_own() -> None:
     assert all(".venv/bin" in entry for entry in entries)
     lint = read("Makefile").partition("\nlint: ")[2].partition("\n\n")[0]
     pinned = {re.split(r"==", one)[0] for one in PROJECT["dependency-groups"]["lint"] if "==" in str(one)}
-    assert pinned == {"ruff", "cython-lint", "mypy"}
+    assert pinned == {"ruff", "cython-lint", "mypy", "zizmor"}
     for tool in pinned:
         assert any(tool in entry for entry in entries)
         assert tool in lint
