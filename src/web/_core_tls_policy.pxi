@@ -57,8 +57,8 @@ cdef int set_policy(SSL_CTX* ctx, bint modern, bint ktls) except -1:
     require(SSL_CTX_get_session_cache_mode(ctx) == SSL_SESS_CACHE_OFF, "session cache")
     require(SSL_CTX_set_num_tickets(ctx, 1) == 1, "tickets")
     require(SSL_CTX_set_max_early_data(ctx, 0) == 1, "early data")      # replayable: RFC 8446, 8
-    # One recv for a whole request, instead of one for a record's header and one for the rest. Not beside kernel TLS: where
-    # the kernel does not take the keys of an update, OpenSSL 3.5 loses what it has read behind the update.
+    # One recv for a whole request, instead of one for a record's header and one for the rest. Not beside kernel TLS:
+    # where the kernel does not take the keys of an update, OpenSSL 3.5 loses what it has read behind the update.
     SSL_CTX_set_read_ahead(ctx, not ktls)
     SSL_CTX_set_client_hello_cb(ctx, on_client_hello, NULL)
     SSL_CTX_set_info_callback(ctx, on_progress)
