@@ -114,5 +114,5 @@ def test_a_coming_worker_that_is_killed_ends_the_reload_and_no_request(tmp_path:
         child.signal(HUP)
         child.says("the reload is done")
         crowd.go_on()
-        assert not workers(crowd.port) & before
+        until(lambda: not workers(crowd.port) & before)
     assert crowd.lost == []
