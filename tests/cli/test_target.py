@@ -9,7 +9,7 @@ import pytest
 
 import web
 from web.cli.errors import CommandError
-from web.cli.target import find
+from web.cli.target import find, place_of
 
 APP = "import web\nserver = web.defserver('127.0.0.1', 0, web.GET('/', lambda req: __name__))\n"
 
@@ -41,6 +41,44 @@ def test_in_packages_and_in_other_folders(here: Path) -> None:
     (here / "elsewhere/main.py").write_text("from beside import app\n")
     (here / "elsewhere/beside.py").write_text("import web\napp = web.App()\n")
     assert isinstance(find("elsewhere/main.py").made, web.App)
+
+
+@pytest.mark.parametrize("text", ["src/shop/api/main.py", "src/shop/api/__init__.py:app"])
+def test_a_file_in_a_package_is_its_module(here: Path, text: str) -> None:
+    """Relative imports work, and those of the package by its name; so do those that take it for a folder."""
+    (here / "src/shop/api").mkdir(parents=True)
+    (here / "src/shop/__init__.py").touch()
+    (here / "src/shop/api/__init__.py").write_text("from .main import app\n")
+    (here / "src/shop/api/main.py").write_text("from .. import base\nfrom shop.base import app\nimport beside\n")
+    (here / "src/shop/base.py").write_text("import web\napp = web.App()\n")
+    (here / "src/shop/api/beside.py").touch()
+    (here / "src/shop/api/json.py").write_text("raise RuntimeError('this is no json of Python')\n")
+    assert isinstance(find(text).made, web.App)
+    assert sys.modules["shop.api.main"].app is sys.modules["shop.base"].app
+    assert place_of(text) == here / "src"
+
+
+def test_a_file_by_a_link(here: Path) -> None:
+    """As with Python: what lies beside the file itself can be imported."""
+    (here / "real").mkdir()
+    (here / "real/main.py").write_text("from beside import app\n")
+    (here / "real/beside.py").write_text("import web\napp = web.App()\n")
+    (here / "link.py").symlink_to("real/main.py")
+    assert isinstance(find("link.py").made, web.App)
+    assert place_of("link.py") == here / "real"
+
+
+@pytest.mark.parametrize("text", ["app.py:other", "app:other"])
+def test_another_than_the_one_that_is_run(here: Path, text: str) -> None:
+    (here / "app.py").write_text(f"{APP}other = web.App()\nserver.run()\n")
+    assert isinstance(find(text).made, web.App)
+
+
+def test_a_function_that_runs_its_server_shows_it(here: Path) -> None:
+    (here / "app.py").write_text(f"import web\ndef main():\n    {APP.splitlines()[1]}\n    server.run()\n")
+    made = find("app:main()").made
+    assert isinstance(made, web.Server)
+    assert made._loop is None
 
 
 @pytest.mark.parametrize(
@@ -160,3 +198,9 @@ def test_names_that_hide_others(here: Path, name: str) -> None:
     assert f"{name}.py has the name of " in refused(f"{name}.py")
     if name.startswith("web"):
         assert f"{name}.py has the name of " in refused(f"{name}:server")
+
+
+def test_functions_that_give_nothing_to_serve(here: Path) -> None:
+    (here / "app.py").write_text("import sys\nasync def make():\n    pass\ndef leave():\n    sys.exit('no key')\n")
+    assert refused("app:make()").startswith("app:make() is async, and nothing runs yet")
+    assert refused("app:leave()") == "app:leave() ends the program (exit code 'no key')"

@@ -1,8 +1,9 @@
 """The server that ``module:name`` or ``path/file.py:name`` stands for.
 
-The module is imported with the working folder first on the path; a file is run as a module of its name. While that
-happens ``Server.run()`` serves nothing: a program that ends in ``server.run()`` shows which server it means, and its
-import ends there. Else the name says it; without a name ``server``, then ``app``, then the only Server or App there is.
+The module is imported with the working folder first on the path; a file is run as a module of its name, or of its
+package's where it lies in one. While that happens, and while ``name()`` is called, ``Server.run()`` serves nothing: a
+program that ends in ``server.run()`` shows which server it means, and its import ends there. Else the name says it;
+without a name ``server``, then ``app``, then the only Server or App there is.
 """
 
 from __future__ import annotations
@@ -11,21 +12,23 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType
+from types import CoroutineType, ModuleType
 
 import web.server
 from web.app import App
 from web.cli.errors import CommandError
 from web.server import Server
 
-__all__ = ["Target", "find"]
+__all__ = ["Target", "find", "in_one_line", "place_of"]
 
 _USUAL_NAMES = ("server", "app")
 _OWN_PACKAGES = ("web", "weblatch")
+_TAKEN = frozenset(_OWN_PACKAGES) | sys.stdlib_module_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,15 @@ def _stop_import(server: Server) -> None:
     raise _RunCalled(server)
 
 
+@contextmanager
+def _run_serves_nothing() -> Iterator[None]:
+    web.server._instead_of_run.append(_stop_import)
+    try:
+        yield
+    finally:
+        web.server._instead_of_run.pop()
+
+
 def find(text: str) -> Target:
     """CommandError: there is no such module, file or name, or it cannot be imported."""
     place, _, name = text.partition(":")
@@ -64,48 +76,78 @@ def find(text: str) -> Target:
     return Target(f"{place}:{name}" if name else place, made)
 
 
+def place_of(text: str) -> Path:
+    """The folder at which imports of a target begin. CommandError: there is no such file."""
+    place = text.partition(":")[0]
+    return _package_of(_existing(Path(place)))[0] if _is_file(place) else Path.cwd()
+
+
 # -- the module -------------------------------------------------------------------------------------------------------
 
 
 def _import(place: str) -> tuple[ModuleType, Server | None]:
     """The module, and the server that it ran."""
-    is_file = place.endswith(".py") or "/" in place
-    web.server._instead_of_run.append(_stop_import)
+    module = ModuleType(place)
     try:
-        module = _of_file(Path(place)) if is_file else _of_name(place)
-        _run_module(module, place)
+        with _run_serves_nothing():
+            module = _of_file(Path(place)) if _is_file(place) else _of_word(place)
+            _run_module(module, place)
     except _RunCalled as called:  # the module's, or a package's around it
-        return sys.modules.get(place, ModuleType(place)), called.server
-    finally:
-        web.server._instead_of_run.pop()
+        return module, called.server
     return module, None
 
 
-def _of_file(path: Path) -> ModuleType:
-    """Not run yet."""
+def _is_file(place: str) -> bool:
+    return place.endswith(".py") or "/" in place
+
+
+def _existing(path: Path) -> Path:
     if path.is_dir():
         raise CommandError(f"{path} is a folder: name the file in it, like {path / 'app.py'}")
     if not path.exists():
         near = _near(path.name, [one.name for one in path.parent.glob("*.py")])
         raise CommandError(f"there is no file {path}{near}")
-    name = path.stem
-    if name in _OWN_PACKAGES or name in sys.stdlib_module_names:
+    return path.resolve()  # as Python itself: what lies beside the file, and not beside a link to it, can be imported
+
+
+def _package_of(path: Path) -> tuple[Path, list[str]]:
+    """The folder at which imports begin, and the module's name in parts: those of packages around it, and its own."""
+    folder, parts = path.parent, [path.stem]
+    while folder.name.isidentifier() and folder.name not in _TAKEN and (folder / "__init__.py").exists():
+        folder, parts = folder.parent, [folder.name, *parts]
+    return folder, parts
+
+
+def _of_file(path: Path) -> ModuleType:
+    """Not run yet; the packages around it were."""
+    real = _existing(path)
+    folder, parts = _package_of(real)
+    sys.path.insert(0, str(folder))
+    if len(parts) > 1 and real.suffix == ".py" and real.stem.isidentifier():
+        sys.path.append(str(real.parent))  # for programs that take a package for a folder, too
+        return _of_name(".".join(parts[:-1] if real.stem == "__init__" else parts))
+    name = real.stem
+    if name in _TAKEN:
         whose = "weblatch" if name in _OWN_PACKAGES else "Python's library"
         raise CommandError(f"{path} has the name of a module of {whose}, and would hide it: rename the file")
-    sys.path.insert(0, str(path.parent.resolve()))
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    spec = importlib.util.spec_from_file_location(name, real)
     if spec is None:
         raise CommandError(f"{path} is no Python file: its name does not end in .py")
     return importlib.util.module_from_spec(spec)
 
 
-def _of_name(name: str) -> ModuleType:
-    """Not run yet, where it was not imported before; its parent packages were."""
+def _of_word(name: str) -> ModuleType:
+    """As _of_name(), with the working folder first on the path."""
     if not all(part.isidentifier() for part in name.split(".")):
         raise CommandError(f"{name!r} is no module's name: write module:name, like app:server, or a file, like app.py")
     if name in _OWN_PACKAGES and Path(f"{name}.py").exists():
         raise CommandError(f"{name}.py has the name of weblatch's own package, and would hide it: rename the file")
     sys.path.insert(0, str(Path.cwd()))
+    return _of_name(name)
+
+
+def _of_name(name: str) -> ModuleType:
+    """Not run yet, where it was not imported before; its parent packages were."""
     try:
         spec = importlib.util.find_spec(name)
     except ModuleNotFoundError as error:
@@ -132,7 +174,7 @@ def _run_module(module: ModuleType, place: str) -> None:
     except Exception as error:
         raise _cannot_import(place, error) from error
     except SystemExit as error:
-        raise CommandError(f"{place} ends the program while it is imported (exit code {error.code})") from error
+        raise CommandError(f"{place} ends the program while it is imported (exit code {error.code!r})") from error
 
 
 def _cannot_import(place: str, error: Exception) -> CommandError:
@@ -144,10 +186,11 @@ def _cannot_import(place: str, error: Exception) -> CommandError:
     hint = ""
     if isinstance(error, ModuleNotFoundError) and error.name:
         hint = f"; pip install what brings {error.name!r}, or see whether this is the right environment"
-    return CommandError(f"{place} cannot be imported: {_in_one_line(error)}{hint}", before="".join(told.format()))
+    return CommandError(f"{place} cannot be imported: {in_one_line(error)}{hint}", before="".join(told.format()))
 
 
-def _in_one_line(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
+    """Its type and the first line of its text."""
     text = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -187,9 +230,18 @@ def _called(value: object, label: str) -> object:
     if not callable(value):
         raise CommandError(f"{label} is a {type(value).__name__}, which cannot be called: write {label}")
     try:
-        return value()
+        with _run_serves_nothing():
+            made = value()
+    except _RunCalled as called:
+        return called.server
     except Exception as error:
         raise _cannot_import(f"{label}()", error) from error
+    except SystemExit as error:
+        raise CommandError(f"{label}() ends the program (exit code {error.code!r})") from error
+    if isinstance(made, CoroutineType):
+        made.close()
+        raise CommandError(f"{label}() is async, and nothing runs yet that could await it: make it a plain function")
+    return made
 
 
 def _only_one(place: str, there: dict[str, Server | App]) -> Server | App:
