@@ -151,6 +151,117 @@ def test_its_end_is_the_childs(tmp_path: Path, number: signal.Signals) -> None:
         connect(port).close()
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGQUIT])
+def test_no_child_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
+    """Nobody would free the port, nor know why it is taken."""
+    write(tmp_path / "app.py", FIVE.format(word="one"))
+    with process("-m", "web", "dev", "app.py", "--port", "0", cwd=tmp_path) as child:
+        port = port_of(child.says("Serving on "))
+        assert ask(port).endswith(b"one")
+        child.signal(number)
+        assert child.popen.wait() == (0 if number == signal.SIGHUP else -number)
+        eventually(lambda: is_refused(port))
+
+
+def is_refused(port: int) -> bool:
+    try:
+        connect(port).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_what_the_application_starts_does_not_keep_the_port(tmp_path: Path) -> None:
+    begin = "import os\nos.system('exec sleep 60 >/dev/null 2>&1 &')\n"
+    write(tmp_path / "app.py", begin + FIVE.format(word="one"))
+    with process("-m", "web", "dev", "app.py", "--port", "0", cwd=tmp_path) as child:
+        port = port_of(child.says("Serving on "))
+        child.signal(signal.SIGTERM)
+        assert child.popen.wait() == 0
+        assert is_refused(port)
+
+
+def test_ctrl_c_while_it_is_imported(tmp_path: Path) -> None:
+    write(tmp_path / "app.py", "import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(60)\n")
+    with process("-m", "web", "dev", "app.py", "--port", "0", cwd=tmp_path) as child:
+        eventually((tmp_path / "begun").exists)
+        os.killpg(child.popen.pid, signal.SIGINT)  # as a terminal does
+        code, out, err = child.finish()
+    assert (code, out) == (0, "")
+    assert "Traceback" not in err
+
+
+STREAMS = """import asyncio, pathlib, web
+
+async def endless():
+    while True:
+        yield b"x"
+        await asyncio.sleep(60)
+
+async def events(req):
+    return web.Response.stream(endless())
+
+app = web.App(web.GET("/", events), web.on_stop(lambda: pathlib.Path("stopped").touch()))
+"""
+
+
+def test_a_stream_does_not_keep_the_old_one(tmp_path: Path) -> None:
+    """It is ended, and stop hooks are called: nothing is killed."""
+    write(tmp_path / "app.py", STREAMS)
+    with developing(tmp_path) as (child, port), connect(port) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while not sock.recv(4096).endswith(b"x\r\n"):
+            pass
+        write(tmp_path / "app.py", FIVE.format(word="two"))
+        assert read_all(sock) == b""
+        child.says("Serving on ")
+        assert (tmp_path / "stopped").exists()
+        assert ask(port).endswith(b"two")
+
+
+def test_what_fails_at_the_start_is_a_page(tmp_path: Path) -> None:
+    write(tmp_path / "app.py", "import web\ndef f(): raise OSError('no base')\napp = web.App(web.on_start(f))\n")
+    with developing(tmp_path) as (child, port):
+        page = ask(port)
+        assert page.startswith(b"HTTP/1.1 500 ")
+        assert b"the application failed: OSError: no base" in page
+        assert b"line 2, in f" in page
+        write(tmp_path / "app.py", FIVE.format(word="two"))
+        child.says("Serving on ")
+        assert ask(port).endswith(b"two")
+
+
+def test_the_interpreters_options_are_the_childs(tmp_path: Path) -> None:
+    write(tmp_path / "app.py", FIVE.replace('"{word}"', "str(__debug__)"))
+    with process("-O", "-m", "web", "dev", "app.py", "--port", "0", cwd=tmp_path) as child:
+        assert ask(port_of(child.says("Serving on "))).endswith(b"False")
+        child.signal(signal.SIGTERM)
+        assert child.finish()[0] == 0
+
+
+def test_the_whole_package_is_watched(tmp_path: Path) -> None:
+    (tmp_path / "src/shop/api").mkdir(parents=True)
+    for name in ("shop", "shop/api"):
+        write(tmp_path / "src" / name / "__init__.py", "")
+    write(tmp_path / "src/shop/api/main.py", "from shop.other import app\n")
+    write(tmp_path / "src/shop/other.py", "import web\napp = web.App()\n")
+    with process("-m", "web", "dev", "src/shop/api/main.py", "--port", "0", cwd=tmp_path) as child:
+        port = port_of(child.says("Serving on "))
+        write(tmp_path / "src/shop/other.py", "import web\napp = web.App(web.GET('/', lambda req: 'two'))\n")
+        child.says("Changed: shop/other.py")
+        child.says("Serving on ")
+        assert ask(port).endswith(b"two")
+        child.signal(signal.SIGTERM)
+        assert child.finish()[0] == 0
+
+
+def test_names_of_files_command_no_terminal(tmp_path: Path) -> None:
+    write(tmp_path / "app.py", FIVE.format(word="one"))
+    with developing(tmp_path) as (child, _):
+        (tmp_path / "a\033[2J.py").touch()
+        assert child.says("Changed: ") == "Changed: a\\x1b[2J.py"
+
+
 # -- what keeps it from starting --------------------------------------------------------------------------------------
 
 
@@ -175,3 +286,28 @@ def test_without_reload_what_cannot_be_imported_ends_it(command: Command, here: 
     said = command("dev", "app.py", "--no-reload")
     assert said.code == 3
     assert said.err.endswith("web: app.py cannot be imported: SyntaxError: '(' was never closed (app.py, line 1)\n")
+
+
+@pytest.mark.parametrize("name", ["ap.py", "no/such.py"])
+def test_a_file_that_is_not_there(command: Command, here: Path, name: str) -> None:
+    (here / "app.py").touch()
+    said = command("dev", name, "--port", "0")
+    assert said.code == 3
+    assert said.err.startswith(f"web: there is no file {name}")
+
+
+@pytest.mark.parametrize("error", [OSError("OS file watch limit reached."), RuntimeError("what watchfiles has")])
+def test_a_folder_that_cannot_be_watched(
+    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def watch(*paths: object, **options: object) -> Iterator[None]:
+        assert options["ignore_permission_denied"] is True  # one folder of root's does not end it
+        yield from ()
+        raise error
+
+    monkeypatch.setattr("watchfiles.watch", watch)
+    (here / "app.py").write_text("import web\napp = web.App()\n")
+    said = command("dev", "app.py", "--port", "0")
+    assert said.code == 3
+    assert f"web: cannot watch {here}: {error}" in said.err
+    assert "--no-reload" in said.err

@@ -6,13 +6,15 @@ import re
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import web
 from tests.cli.conftest import Command
-from tests.serving import body, connect, connect_tls, fetch, get, process
+from tests.serving import body, connect, connect_tls, environment, fetch, get, process
 
 SERVER = """
 import web
@@ -109,7 +111,7 @@ def test_an_application_that_fails_while_it_serves(command: Command, here: Path,
     said = command("run", "app", "--port", "0")
     assert said.code == 1
     assert 'app.py", line 3, in begin' in said.err
-    assert said.err.endswith("Error: no database\n")
+    assert re.search(r"web: the application failed: \w+: no database\n$", said.err)
 
 
 def test_workers_that_cannot_start(site: Path) -> None:
@@ -118,6 +120,43 @@ def test_workers_that_cannot_start(site: Path) -> None:
         code, _, err = child.finish()
     assert code == 3
     assert "5 workers" in err or "worker" in err
+
+
+def test_ctrl_c_while_it_is_imported(tmp_path: Path) -> None:
+    """It ends as the signal ends others, which shells understand, and without a traceback."""
+    (tmp_path / "app.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
+    with process("-m", "web", "run", "app.py", cwd=tmp_path) as child:
+        assert child.line() == "begun"
+        child.signal(signal.SIGINT)
+        assert child.finish() == (-signal.SIGINT, "", "")
+
+
+def test_who_reads_may_stop(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import web\napp = web.App(web.GET('/', lambda req: ''))\n")
+    for arguments in (["routes", "app.py"], ["--version"]):
+        with process("-m", "web", *arguments, cwd=tmp_path) as child:
+            assert child.popen.stdout is not None
+            child.popen.stdout.close()
+            assert child.popen.wait() == -signal.SIGPIPE
+            assert child.popen.stderr is not None
+            assert child.popen.stderr.read() == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["--version"], ["completion", "bash"]])
+def test_what_cannot_be_written_is_told(arguments: list[str], tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "web", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, env=environment()
+        )
+    assert (done.returncode, done.stderr) == (3, "web: [Errno 28] No space left on device\n")
+
+
+def test_messages_are_of_one_line_and_command_no_terminal(command: Command, here: Path) -> None:
+    (here / "app.py").write_text("raise ValueError('\\033]0;title\\a')\n")
+    said = command("run", "app.py")
+    assert said.err.splitlines()[-1] == r"web: app.py cannot be imported: ValueError: \x1b]0;title\x07"
+    assert command("run", "no\n\033[2J.py").err == "web: there is no file no\\n\\x1b[2J.py\n"
 
 
 @pytest.mark.parametrize(

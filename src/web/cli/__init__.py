@@ -6,11 +6,13 @@ traceback is shown for the application's own code alone.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
-from web.cli.banner import colour, versions
-from web.cli.errors import CANNOT_START, DONE, CommandError
+from web.cli.banner import versions
+from web.cli.errors import CANNOT_START, DONE, CommandError, tell
 from web.cli.parser import command_of, make_parser
 from web.errors import WebError
 
@@ -23,15 +25,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser = make_parser(name if name in ("web", "weblatch") else "python -m web")
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(given or ["demo"])
-    if options.version:
-        print(versions())
-        return DONE
-    if options.command is None:
+    if options.command is None and not options.version:
         parser.error("name a command")
     try:
-        return command_of(options)(options)
+        code = _say_versions() if options.version else command_of(options)(options)
+        sys.stdout.flush()  # what cannot be written is told below, and not by Python at its end
+        return code
+    except KeyboardInterrupt:  # before anything is served, as while a program is imported
+        return _end_by(signal.SIGINT)
+    except BrokenPipeError:  # web routes app | head
+        return _end_by(signal.SIGPIPE)
     except CommandError as error:
-        print(f"{error.before}{colour('red', f'web: {error}')}", file=sys.stderr)
+        tell(error)
+        return error.code
     except (WebError, OSError, ValueError) as error:
-        print(colour("red", f"web: {error}"), file=sys.stderr)
-    return CANNOT_START
+        tell(error)
+        return CANNOT_START
+
+
+def _say_versions() -> int:
+    print(versions())
+    return DONE
+
+
+def _end_by(number: signal.Signals) -> int:
+    """Ends the process as that signal ends others, which shells understand."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    return 128 + number  # it is blocked

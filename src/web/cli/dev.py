@@ -1,9 +1,10 @@
 """``web dev``: a server for whoever writes the application, made anew whenever a file changes.
 
 The parent binds the address, once, and never answers on it: while a child starts, browsers wait and are not refused. It
-watches files, stops the child (SIGTERM) and starts the next; it owns the socket, the child and nothing else. A child
-that ends by itself is started again at the next change. The child serves the target on the inherited socket; one that
-cannot import it answers everything with the reason, and so shows in the browser what the terminal says.
+watches files, stops the child (SIGTERM) and starts the next; it owns the socket, the child and a pipe. A child that
+ends by itself is started again at the next change. The child serves the target on the inherited socket; where that
+cannot be imported or started it answers everything with the reason, and so shows in the browser what the terminal says.
+The pipe says that the parent lives: at its end the child ends, too, however the parent was killed.
 
 Only this machine is listened to, whatever the target says, and only under its own names: the pages show source code,
 and a foreign site could give its name this machine's address (DNS rebinding).
@@ -16,17 +17,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 from web._core import Request, Response, TlsContext
 from web.app import App
 from web.cli.banner import colour
-from web.cli.errors import DONE, CommandError
+from web.cli.errors import DONE, CommandError, printable, tell
 from web.cli.serving import HOST, PORT, serve, server_of
-from web.cli.target import find
+from web.cli.target import find, place_of
 from web.dev_certificate import dev_certificate
 from web.hosts import HostsForm, hosts
 from web.listeners import Listeners
@@ -40,8 +44,10 @@ __all__ = ["dev"]
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _LOOPBACK = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
+_GRACE = 0.5  # seconds that open requests have at a change; a stream or a WebSocket would use up any
 _PATIENCE = 3.0  # seconds in which a child has to end
 _LOOK_EVERY = 200  # milliseconds between two looks at whether the child lives
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FOLDER = ".dev"  # of the throw-away certificate
 
 
@@ -65,13 +71,20 @@ def dev(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace, host: str, port: int) -> int:
+    if options.fd is None:
+        return serve(_prepared(server_of(find(options.target)), options, host, port))
+    for fd in (options.fd, options.alive):  # what the application starts has no business with them
+        os.set_inheritable(fd, False)
+    threading.Thread(target=_end_with_parent, args=(options.alive,), name="web dev", daemon=True).start()
     try:
-        server = server_of(find(options.target))
+        return serve(_prepared(server_of(find(options.target)), options, host, port))
     except CommandError as error:
-        if options.fd is None:
-            raise
-        print(f"{error.before}{colour('red', f'web: {error}')}", file=sys.stderr, flush=True)
-        server = Server(_app_that_says(error), HOST)
+        tell(error)
+        return serve(_prepared(Server(_app_that_says(error), HOST), options, host, port))
+
+
+def _prepared(server: Server, options: argparse.Namespace, host: str, port: int) -> Server:
+    """For this address, this process and this machine alone."""
     own = server._listeners.places[0].context
     tls = TlsContext(*dev_certificate(_FOLDER)) if options.tls else own
     server._listeners = Listeners()
@@ -79,8 +92,20 @@ def _serve(options: argparse.Namespace, host: str, port: int) -> int:
     server._workers_option = Workers(0)
     server._user = server._group = None
     server.dev = True
+    if options.fd is not None:
+        grace = min(server.limits.shutdown_grace, _GRACE)
+        server.limits = replace(server.limits, shutdown_grace=grace, shutdown_delay=0)
     _answer_here_only(server.app)
-    return serve(server)
+    return server
+
+
+def _end_with_parent(pipe: int) -> None:
+    """In a thread of its own: nobody else would free the port."""
+    while os.read(pipe, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_PATIENCE)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _answer_here_only(app: App) -> None:
@@ -92,7 +117,7 @@ def _app_that_says(error: CommandError) -> App:
     """Answers everything with a reason."""
 
     def answer(req: Request) -> Response:
-        return Response.html(message_page(str(error), "The application cannot be imported.", error.before), status=500)
+        return Response.html(message_page(str(error), "The application cannot be started.", error.before), status=500)
 
     return App(*(route((method,), "*", answer) for method in _METHODS))
 
@@ -103,18 +128,19 @@ def _app_that_says(error: CommandError) -> App:
 class _Child:
     """The process that serves, or the one that has ended."""
 
-    def __init__(self, options: argparse.Namespace, fd: int) -> None:
+    def __init__(self, options: argparse.Namespace, fd: int, alive: int) -> None:
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # -O, -W, -X: as this process
         # -P: what lies in the working folder hides no module of Python's library from the command itself
         self._command = [
-            *(sys.executable, "-P", "-m", "weblatch", "dev", options.target, "--fd", str(fd)),
+            *(sys.executable, *flags, "-P", "-m", "weblatch"),
+            *("dev", options.target, "--fd", str(fd), "--alive", str(alive)),
             *(("--tls",) if options.tls else ()),
         ]
-        self._fd = fd
+        self._fds = (fd, alive)
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, pass_fds=(self._fd,))  # noqa: S603 - ourselves
+        self._process = subprocess.Popen(self._command, pass_fds=self._fds)  # noqa: S603 - ourselves
 
     def has_ended(self) -> int | None:
         """Its exit code, once."""
@@ -136,15 +162,15 @@ class _Child:
 
 
 def _watch(options: argparse.Namespace) -> int:
-    folder = _folder_of(options.target)
-    with Address(HOST, PORT if options.port is None else options.port).bind() as sock, _terminated():
-        sock.set_inheritable(True)
+    folder = place_of(options.target)
+    with Address(HOST, PORT if options.port is None else options.port).bind() as sock, _life() as alive, _ended():
         print(f"Watching {folder}: {colour('bold', 'web dev')} starts anew when a Python file changes", file=sys.stderr)
-        child = _Child(options, sock.fileno())
+        child = _Child(options, sock.fileno(), alive)
         try:
+            child.start()
             for changed in _changes(folder, options.also):
                 if changed:
-                    print(f"Changed: {', '.join(sorted(changed))}", file=sys.stderr, flush=True)
+                    print(f"Changed: {printable(', '.join(sorted(changed)))}", file=sys.stderr, flush=True)
                     child.stop()
                     child.start()
                 elif (code := child.has_ended()) is not None:
@@ -152,6 +178,8 @@ def _watch(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             pass
         finally:
+            for number in _ENDS:  # it is ending: a second Ctrl-C is the child's
+                signal.signal(number, signal.SIG_IGN)
             child.stop()
     return DONE
 
@@ -161,27 +189,47 @@ def _changes(folder: Path, also: list[str]) -> Iterator[set[str]]:
     from watchfiles import PythonFilter, watch
 
     seen = PythonFilter(extra_extensions=[one if one.startswith(".") else f".{one}" for one in also])
-    for changes in watch(
-        folder, watch_filter=seen, rust_timeout=_LOOK_EVERY, yield_on_timeout=True, raise_interrupt=True
-    ):
-        yield {os.path.relpath(path, folder) for _, path in changes}
-
-
-def _folder_of(target: str) -> Path:
-    place = target.partition(":")[0]
-    is_file = place.endswith(".py") or "/" in place
-    return Path(place).resolve().parent if is_file else Path.cwd()
+    try:
+        for changes in watch(
+            folder,
+            watch_filter=seen,
+            rust_timeout=_LOOK_EVERY,
+            yield_on_timeout=True,
+            raise_interrupt=True,
+            ignore_permission_denied=True,
+        ):
+            yield {os.path.relpath(path, folder) for _, path in changes}
+    except (OSError, RuntimeError) as error:  # the second is watchfiles' own
+        raise CommandError(
+            f"cannot watch {folder}: {error}; fewer files below it, or a higher limit of the system, may do, and web "
+            "dev --no-reload does without"
+        ) from error
 
 
 @contextmanager
-def _terminated() -> Iterator[None]:
-    """SIGTERM ends it as Ctrl-C does: its child is not left behind."""
+def _life() -> Iterator[int]:
+    """The end of a pipe that says to whoever inherits it that this process lives."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@contextmanager
+def _ended() -> Iterator[None]:
+    """SIGTERM and the end of the terminal end it as Ctrl-C does; all is as before afterwards."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.getsignal(number) for number in _ENDS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup
+            signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -60,6 +60,7 @@ def make_parser(prog: str = "web") -> argparse.ArgumentParser:
         "--also", action="append", default=[], metavar="EXT", help="files that count besides .py, like html; repeatable"
     )
     dev.add_argument("--fd", type=int, help=argparse.SUPPRESS)  # the parent's socket
+    dev.add_argument("--alive", type=int, help=argparse.SUPPRESS)  # a pipe that ends when the parent does
 
     routes = _add(commands, "routes", "show the routes", target=True)
     routes.add_argument("--json", action="store_true", help="for programs")

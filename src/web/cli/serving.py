@@ -10,7 +10,7 @@ import web.server
 from web._core import TlsContext
 from web.cli.banner import banner
 from web.cli.errors import DONE, FAILED, CommandError
-from web.cli.target import Target, find
+from web.cli.target import Target, find, in_one_line
 from web.errors import WebError
 from web.listeners import Listeners
 from web.server import Server
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
 
 def serve(server: Server) -> int:
     """Opens it where it is not open yet, and serves until it is stopped; the exit code. CommandError: it cannot
-    start."""
+    start, or the application failed."""
     try:
         if not server.urls:
             server.open()
@@ -45,9 +45,9 @@ def serve(server: Server) -> int:
         server.run()
     except WebError:  # ours, and in one line
         raise
-    except Exception:  # noqa: BLE001 - the application's, as a start hook's: its author needs the traceback
-        traceback.print_exc()
-        return FAILED
+    except Exception as error:  # the application's, as a start hook's: its author needs the traceback
+        text = f"the application failed: {in_one_line(error)}"
+        raise CommandError(text, before=traceback.format_exc(), code=FAILED) from error
     return DONE
 
 
