@@ -59,6 +59,13 @@ class Address:
         if self.dual_stack and self.host != "::":
             raise ValueError(f"dual_stack goes with host '::', not {self.host!r}")
 
+    def __str__(self) -> str:
+        """``127.0.0.1:8000``, ``[::]:8000``, ``unix:/run/app.sock``, ``fd:3``."""
+        if self.host.startswith(("unix:", "fd:")):
+            return self.host
+        host = self.host or "0.0.0.0"
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
     @property
     def unix_path(self) -> str | None:
         """The path of a Unix socket, else None."""
@@ -199,7 +206,7 @@ def _inherited(fd: int) -> socket.socket:
 
 def _advice(address: Address, error: OSError) -> str:
     has_port = address.unix_path is None and not address.host.startswith("fd:")
-    where = f"{address.host or '0.0.0.0'}:{address.port}" if has_port else address.host
+    where = str(address)
     if isinstance(error, socket.gaierror):
         return f"cannot listen on {where}: the host name is not known here ({error.strerror})"
     match error.errno:

@@ -53,3 +53,17 @@ def test_certificates(
     assert f"({days - 1} days)" in lines[1]
     assert (f"\033[{code}m" in lines[1]) if code else "\033" not in lines[1]
     assert lines[2].startswith("  weblatch ")
+
+
+def test_a_context_of_another_name_once(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pairs = [authority.issue(name, f"{name}.example") for name in ("a", "b")]
+    inner = web.TlsContext(pairs[1].chain, pairs[1].key)
+    tls = web.TlsContext(pairs[0].chain, pairs[0].key, names={"b.example": inner})
+    server = web.Server(web.App(), "127.0.0.1", tls=tls)
+    server.open()
+    try:
+        lines = banner(server, 0).split("\n")
+    finally:
+        server.close()
+    assert [line.split(" for ")[1].split(",")[0] for line in lines[1:-1]] == ["a.example", "b.example"]

@@ -14,6 +14,7 @@ from tests.cli.conftest import Command, Said
 from tests.tls.authorities import Authority
 
 HEAD = "import web\nhome = web.GET('/', lambda req: '')\n"
+LOOSE = "web.TlsContext('dev-cert.pem', 'loose.pem')"
 
 
 @pytest.fixture
@@ -60,10 +61,20 @@ def test_nothing_is_left_open(check: Command) -> None:
         ("web.defserver_tls('127.0.0.1', 0, 'dev-cert.pem', 'other/dev-key.pem', home)", "does not match"),
         ("web.defserver('192.0.2.1', 1, home)", "this machine has no such address"),
         ("web.defserver('127.0.0.1', 0, home, user='nobody-of-that-name')", "nobody-of-that-name"),
+        ("web.defserver('127.0.0.1', 0, home, proxies=web.Proxies('10.0.0.1'))", "says nothing"),
+        ("web.defserver('unix:no-such-folder/s', 0, home)", "there is no folder no-such-folder"),
+        ("web.defserver('unix:app.py', 0, home)", "the path exists and is no socket"),
+        ("web.defserver('unix:/sealed/s', 0, home)", "not permitted; choose a folder"),
+        (f"web.defserver('unix:{'x' * 200}', 0, home)", "too long"),
         ("web.defserver('127.0.0.1', 0, web.static('no-such-folder'))", "no-such-folder"),
     ],
 )
-def test_what_would_fail(check: Command, here: Path, code: str, words: str) -> None:
+def test_what_would_fail(check: Command, here: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: True)
+    if "/sealed/" in code:  # root may write everywhere
+        (here / "sealed").mkdir()
+        code = code.replace("/sealed", "sealed")
+        monkeypatch.setattr("os.access", lambda path, mode: False)
     web.dev_certificate(here)
     web.dev_certificate(here / "other")
     said = check(f"server = {code}")
@@ -77,13 +88,18 @@ def test_what_would_fail(check: Command, here: Path, code: str, words: str) -> N
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("web.defserver('0.0.0.0', 0, home)", "is plain HTTP for whoever reaches it"),
+        ("web.defserver('0.0.0.0', 0, home)", "0.0.0.0:0 is plain HTTP for whoever reaches it"),
+        ("web.defserver('::', 0, home)", "[::]:0 is plain HTTP for whoever reaches it"),
         ("web.defserver('127.0.0.1', 0, home, dev=True)", "dev=True shows tracebacks"),
         ("web.defserver('127.0.0.1', 0, home, workers=1000)", "1000 workers on"),
         ("web.defserver('127.0.0.1', 0, home, limits=web.Limits(connections=10**9))", "file descriptors allow"),
         ("web.defserver_tls('127.0.0.1', 0, 'old.chain', 'old.key', home)", "valid until"),
         (
             "web.defserver_tls('127.0.0.1', 0, 'dev-cert.pem', 'loose.pem', home)",
+            "others may read this key (mode 0644)",
+        ),
+        (
+            "web.Server(web.App(home), '', tls=web.TlsContext('dev-cert.pem', 'dev-key.pem', names={'localhost': LOOSE}))",
             "others may read this key (mode 0644)",
         ),
     ],
@@ -95,7 +111,7 @@ def test_what_is_doubtful(check: Command, here: Path, code: str, words: str) -> 
     old.key.rename("old.key")
     (here / "loose.pem").write_bytes(Path(key).read_bytes())
     (here / "loose.pem").chmod(0o644)
-    said = check(f"server = {code}")
+    said = check(f"server = {code.replace('LOOSE', LOOSE)}")
     assert said.code == 0
     assert levels(said, words) == ["warn"]
 
@@ -113,10 +129,42 @@ def test_a_port_that_is_taken_may_be_this_very_server(check: Command) -> None:
     assert levels(said, "already does") == ["warn"]
 
 
+def test_an_address_twice(check: Command) -> None:
+    """The second would not be had."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    said = check(f"server = web.defserver('127.0.0.1', {port}, home)\nserver.listen('0.0.0.0', {port})")
+    assert said.code == 1
+    assert levels(said, "this server already does by another of its addresses") == ["fail"]
+
+
+def test_plain_http_behind_a_proxy(check: Command) -> None:
+    said = check("server = web.defserver('', 0, home, proxies=web.Proxies('10.0.0.1', fields='x-forwarded'))")
+    assert said.code == 0
+    assert levels(said, "plain HTTP") == []
+
+
+def test_what_the_program_says_is_no_finding(check: Command) -> None:
+    said = check("print('hello')\napp = web.App(home)")
+    assert said.err == "hello\n"
+    assert {line.split()[0] for line in said.out.splitlines()} <= {"ok", "warn"}
+
+
+def test_a_unix_socket_that_is_taken(check: Command, here: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(here / "s"))
+        sock.listen()
+        said = check("server = web.defserver('unix:s', 0, home)")
+    assert said.code == 0
+    assert levels(said, "another process already does") == ["warn"]
+
+
 def test_a_socket_of_a_dead_process_stays(check: Command, here: Path) -> None:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(here / "s"))
-    assert check("server = web.defserver('unix:s', 0, home)").code == 0
+    said = check("server = web.defserver('unix:s', 0, home)")
+    assert said.code == 0
+    assert levels(said, "unix:s can be listened on") == ["ok"]
     assert (here / "s").exists()
 
 

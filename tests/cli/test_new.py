@@ -53,3 +53,11 @@ def test_what_is_there_is_left_alone(command: Command, here: Path, kind: str) ->
 def test_an_empty_folder_is_filled(command: Command, here: Path) -> None:
     assert command("new", ".").code == 0
     assert (here / "app.py").exists()
+
+
+def test_its_next_commands_can_be_typed(command: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are on stdout: that stderr is a terminal colours nothing."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert command("new", "my site").out.endswith("Next:\n  cd 'my site'\n  web dev app.py\n  python -m pytest\n")

@@ -42,3 +42,10 @@ def test_for_programs(command: Command, here: Path) -> None:
     rows = json.loads(said.out)
     assert rows[1] == {"methods": "GET PUT", "pattern": "/users/:id:int", "handler": "app.user", "name": "user"}
     assert len(rows) == 4
+
+
+def test_what_the_program_prints_is_none_of_it(command: Command, here: Path) -> None:
+    (here / "app.py").write_text("import web\nprint('hello')\napp = web.App()\n")
+    said = command("routes", "app", "--json")
+    assert json.loads(said.out) == []
+    assert said.err == "hello\n"

@@ -45,16 +45,15 @@ def banner(server: Server, workers: int) -> str:
 
 def _of_certificates(server: Server) -> Iterator[str]:
     for context in server._listeners.contexts:
-        for one in (context, *dict.fromkeys(context.names.values())):
-            for certificate in one.certificates:
-                yield f"{_VERSIONS[one.policy]}, certificate {expiry(certificate)}"
+        for certificate in context.certificates:  # those of names= are among them
+            yield f"{_VERSIONS[context.policy]}, certificate {expiry(certificate)}"
 
 
-def expiry(certificate: Certificate) -> str:
-    """``"for localhost, valid until 2026-12-24 (28 days)"``."""
+def expiry(certificate: Certificate, stream: TextIO | None = None) -> str:
+    """``"for localhost, valid until 2026-12-24 (28 days)"``; ``stream``: where it is shown, as for ``colour``."""
     days = (certificate.not_after - datetime.now(UTC)).days
     mark = last_mark(certificate)
     when = f"valid until {certificate.not_after:%Y-%m-%d} ({days} days)"
     if mark is not None:
-        when = colour("red" if mark <= _HURRY else "yellow", when)
+        when = colour("red" if mark <= _HURRY else "yellow", when, stream)
     return f"for {name_of(certificate)}, {when}"

@@ -1,18 +1,24 @@
 """``web check``: what would keep a server from starting, or from serving as its author thinks, found before it starts.
 
 Each look is a function that yields findings: (level, text), where the level is "ok", "warn" or "fail". Nothing is
-served, and no port stays bound.
+served; ports are bound together, as the server would, and given back.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import re
+import shlex
+import socket
 import stat
+import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
 
+from web._core import TlsContext
 from web.app import App
 from web.certificate_watch import last_mark
 from web.cli.banner import colour, expiry, versions
@@ -23,22 +29,23 @@ from web.errors import WebError
 from web.fd_limit import connections_possible
 from web.listeners import Place
 from web.privileges import identity
+from web.proxies import check_use
 from web.server import Server
+from web.sockets import Address, ListenError
 from web.worker_options import usable_cpus
 
 __all__ = ["check"]
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
-_LOCAL = ("127.", "::1", "localhost", "unix:", "fd:")
+_LOCAL = re.compile(r"127\..*|::1|localhost|(unix|fd):.*")
 
 Findings = Iterator[tuple[str, str]]
 
 
 def check(options: argparse.Namespace) -> int:
     """``web check``. FAILED: something would keep it from serving."""
-    import sys
-
-    target = find(options.target)
+    with redirect_stdout(sys.stderr):  # what the program says has no level
+        target = find(options.target)
     server = server_of(target)
     looks = (_names(), _application(target.label, server), _people(server), _limits(server), _addresses(server))
     failed = False
@@ -96,20 +103,30 @@ def _limits(server: Server) -> Findings:
 
 
 def _addresses(server: Server) -> Findings:
-    for place in server._listeners.places:
-        yield from _certificates(place)
-        yield from _address(place)
+    places = server._listeners.places
+    try:
+        check_use(server._proxies, ((place.address, place.proxies is not None) for place in places))
+    except ValueError as error:
+        yield "fail", str(error)
+    with ExitStack() as bound:
+        ports: set[int] = set()
+        for place in places:
+            yield from _plain(place, server) if place.context is None else _certificates(place, place.context)
+            if (path := place.address.unix_path) is not None:
+                yield from _unix_socket(path)
+            elif not place.address.host.startswith("fd:"):  # who starts the server passes it
+                yield from _port(place.address, bound, ports)
 
 
-def _certificates(place: Place) -> Findings:
-    context = place.context
-    if context is None:
-        if not place.address.host.startswith(_LOCAL) and place.proxies is None:
-            yield (
-                "warn",
-                f"{_where(place)} is plain HTTP for whoever reaches it: defserver_tls(), or a proxy in front of it",
-            )
-        return
+def _plain(place: Place, server: Server) -> Findings:
+    if not _LOCAL.fullmatch(place.address.host) and place.proxies is None and server._proxies is None:
+        yield (
+            "warn",
+            f"{place.address} is plain HTTP for whoever reaches it: defserver_tls(), or proxies= where one is in front",
+        )
+
+
+def _certificates(place: Place, context: TlsContext) -> Findings:
     try:
         context.load()
     except (WebError, OSError) as error:
@@ -117,27 +134,47 @@ def _certificates(place: Place) -> Findings:
         return
     for certificate in context.certificates:
         soon = last_mark(certificate) is not None
-        yield "warn" if soon else "ok", f"{_where(place)}: certificate {expiry(certificate)}"
+        yield "warn" if soon else "ok", f"{place.address}: certificate {expiry(certificate, sys.stdout)}"
     for path in context.files:
         with suppress(OSError):
             mode = stat.S_IMODE(Path(path).stat().st_mode)
-            if path == context.key_file and mode & 0o077:
-                yield "warn", f"{path}: others may read this key (mode {mode:04o}): chmod 600 {path}"
+            if mode & 0o077 and b"PRIVATE KEY-----" in Path(path).read_bytes():
+                yield "warn", f"{path}: others may read this key (mode {mode:04o}): chmod 600 {shlex.quote(path)}"
 
 
-def _address(place: Place) -> Findings:
-    if place.address.host.startswith(
-        ("unix:", "fd:")
-    ):  # to bind one would remove what a dead process left; is another's
-        return
+def _port(address: Address, bound: ExitStack, ports: set[int]) -> Findings:
+    """``ports``: what ``bound`` holds for the addresses before it."""
     try:
-        place.address.bind().close()
-    except WebError as error:
-        in_use = "already does" in str(error)
-        yield "warn" if in_use else "fail", str(error)
+        sock = bound.enter_context(address.bind())
+    except ListenError as error:
+        in_use = error.errno == errno.EADDRINUSE
+        if in_use and address.port in ports:
+            yield "fail", f"cannot listen on {address}: this server already does by another of its addresses"
+        else:
+            yield "warn" if in_use else "fail", str(error)
     else:
-        yield "ok", f"{_where(place)} can be listened on"
+        ports.add(sock.getsockname()[1])
+        yield "ok", f"{address} can be listened on"
 
 
-def _where(place: Place) -> str:
-    return f"{place.address.host or '0.0.0.0'}:{place.address.port}"
+def _unix_socket(path: str) -> Findings:
+    """Without binding it, which would remove what a dead process left."""
+    folder = Path(path).parent
+    fail = f"cannot listen on unix:{path}: "
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            reached = probe.connect_ex(path)
+        except OSError as error:  # before anything is asked of the system: the path is too long
+            yield "fail", f"{fail}{error}"
+            return
+    if not folder.is_dir():
+        yield "fail", f"{fail}there is no folder {folder}; make it"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        yield "fail", f"{fail}not permitted; choose a folder that this user may write to"
+    elif reached in (0, errno.EAGAIN):
+        yield "warn", f"{fail}another process already does; stop it, or choose another path"
+    elif os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode):
+        yield "fail", f"{fail}the path exists and is no socket; choose another"
+    else:
+        yield "ok", f"unix:{path} can be listened on"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -23,7 +25,8 @@ def new(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     for path in _copy(files("web.cli") / "skeleton", folder):
         print(f"  {path}")
-    print(f"Next:\n  cd {folder}\n  {colour('bold', 'web dev app.py')}\n  python -m pytest")
+    command = colour("bold", "web dev app.py", sys.stdout)
+    print(f"Next:\n  cd {shlex.quote(str(folder))}\n  {command}\n  python -m pytest")
     return DONE
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 
 from web.app import App
 from web.cli.errors import DONE
@@ -17,7 +19,9 @@ _HEADINGS = ("methods", "pattern", "handler", "name")
 
 def routes(options: argparse.Namespace) -> int:
     """``web routes``."""
-    found = list(_rows(find(options.target).app))
+    with redirect_stdout(sys.stderr):  # what the program says is none of it
+        target = find(options.target)
+    found = list(_rows(target.app))
     if options.json:
         print(json.dumps([dict(zip(_HEADINGS, row, strict=True)) for row in found], indent=2))
         return DONE
