@@ -99,7 +99,7 @@ def test_what_would_fail(check: Command, here: Path, monkeypatch: pytest.MonkeyP
             "others may read this key (mode 0644)",
         ),
         (
-            "web.Server(web.App(home), '', tls=web.TlsContext('dev-cert.pem', 'dev-key.pem', names={'localhost': LOOSE}))",
+            "web.Server(web.App(home), '', tls=web.TlsContext(*web.dev_certificate('.'), names={'localhost': LOOSE}))",
             "others may read this key (mode 0644)",
         ),
     ],

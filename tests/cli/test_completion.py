@@ -25,7 +25,7 @@ def shell(name: str, script: str, here: Path) -> list[str]:
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.split()
+    return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,7 @@ def shell(name: str, script: str, here: Path) -> list[str]:
         ([""], {*_DONE_BY, "--version", "--help"}),
         (["ro"], {"routes"}),
         (["run", "ap"], {"app.py"}),
+        (["run", "my"], {"my app.py"}),
         (["run", "--wo"], {"--workers"}),
         (["dev", "app.py", "--"], {"--port", "--tls", "--no-reload", "--also", "--help"}),
         (["completion", "f"], {"fish"}),
@@ -42,6 +43,7 @@ def shell(name: str, script: str, here: Path) -> list[str]:
 def test_bash(command: Command, here: Path, words: list[str], expected: set[str]) -> None:
     script = command("completion", "bash").out
     (here / "app.py").touch()
+    (here / "my app.py").touch()
     line = " ".join(f"'{word}'" for word in ["web", *words])
     asked = f'COMP_WORDS=({line}); COMP_CWORD={len(words)}; _weblatch; printf "%s\\n" "${{COMPREPLY[@]}}"'
     assert set(shell("bash", f"{script}\n{asked}", here)) == expected
@@ -54,7 +56,7 @@ def test_zsh_reads_it(command: Command, here: Path) -> None:
 
 def test_fish_completes(command: Command, here: Path) -> None:
     script = command("completion", "fish").out
-    assert "routes" in shell("fish", f"{script}\ncomplete -C 'web ro'", here)
+    assert any(line.split()[0] == "routes" for line in shell("fish", f"{script}\ncomplete -C 'web ro'", here))
 
 
 def test_every_command_and_option_is_in_each(command: Command) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -188,6 +189,19 @@ def test_ctrl_c_while_it_is_imported(tmp_path: Path) -> None:
         os.killpg(child.popen.pid, signal.SIGINT)  # as a terminal does
         code, out, err = child.finish()
     assert (code, out) == (0, "")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_ctrl_c_at_any_moment(tmp_path: Path, moment: int) -> None:
+    """Also while the child imports the framework."""
+    write(tmp_path / "app.py", FIVE.format(word="one"))
+    with process("-m", "web", "dev", "app.py", "--port", "0", cwd=tmp_path) as child:
+        child.says("Watching ")
+        time.sleep(moment * 0.03)
+        os.killpg(child.popen.pid, signal.SIGINT)
+        code, _, err = child.finish()
+    assert code == 0
     assert "Traceback" not in err
 
 

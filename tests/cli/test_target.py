@@ -204,3 +204,13 @@ def test_functions_that_give_nothing_to_serve(here: Path) -> None:
     (here / "app.py").write_text("import sys\nasync def make():\n    pass\ndef leave():\n    sys.exit('no key')\n")
     assert refused("app:make()").startswith("app:make() is async, and nothing runs yet")
     assert refused("app:leave()") == "app:leave() ends the program (exit code 'no key')"
+
+
+def test_a_working_folder_that_is_removed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "gone").mkdir()
+    monkeypatch.chdir(here / "gone")
+    (here / "gone").rmdir()
+    try:
+        assert refused("app").startswith("the working folder does not exist any more")
+    finally:
+        monkeypatch.chdir(here)

@@ -22,7 +22,8 @@ _weblatch() {{
 {cases}
         esac
     fi
-    COMPREPLY=($(compgen -W "$words" -- "$word"))
+    local IFS=$'\n'  # in names of files is any blank
+    COMPREPLY=($(compgen -W "${{words// /$'\n'}}" -- "$word"))
     if ((COMP_CWORD > 1)) && [[ $word != -* ]]; then
         COMPREPLY+=($(compgen -f -- "$word"))
     fi

@@ -76,6 +76,7 @@ def _serve(options: argparse.Namespace, host: str, port: int) -> int:
     for fd in (options.fd, options.alive):  # what the application starts has no business with them
         os.set_inheritable(fd, False)
     threading.Thread(target=_end_with_parent, args=(options.alive,), name="web dev", daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
         return serve(_prepared(server_of(find(options.target)), options, host, port))
     except CommandError as error:
@@ -140,7 +141,12 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, pass_fds=self._fds)  # noqa: S603 - ourselves
+        # it hears Ctrl-C only once it minds it: no traceback of ours is shown
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process = subprocess.Popen(self._command, pass_fds=self._fds)  # noqa: S603 - ourselves
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def has_ended(self) -> int | None:
         """Its exit code, once."""

@@ -79,7 +79,14 @@ def find(text: str) -> Target:
 def place_of(text: str) -> Path:
     """The folder at which imports of a target begin. CommandError: there is no such file."""
     place = text.partition(":")[0]
-    return _package_of(_existing(Path(place)))[0] if _is_file(place) else Path.cwd()
+    return _package_of(_existing(Path(place)))[0] if _is_file(place) else _here()
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise CommandError("the working folder does not exist any more: cd to one that does") from None
 
 
 # -- the module -------------------------------------------------------------------------------------------------------
@@ -142,7 +149,7 @@ def _of_word(name: str) -> ModuleType:
         raise CommandError(f"{name!r} is no module's name: write module:name, like app:server, or a file, like app.py")
     if name in _OWN_PACKAGES and Path(f"{name}.py").exists():
         raise CommandError(f"{name}.py has the name of weblatch's own package, and would hide it: rename the file")
-    sys.path.insert(0, str(Path.cwd()))
+    sys.path.insert(0, str(_here()))
     return _of_name(name)
 
 
@@ -158,7 +165,7 @@ def _of_name(name: str) -> ModuleType:
         raise _cannot_import(name, error) from error
     if spec is None or spec.loader is None:
         near = _near(name, _modules_here())
-        raise CommandError(f"there is no module {name} in {Path.cwd()}, nor is one installed{near}")
+        raise CommandError(f"there is no module {name} in {_here()}, nor is one installed{near}")
     return sys.modules.get(name) or importlib.util.module_from_spec(spec)
 
 
@@ -196,7 +203,7 @@ def in_one_line(error: Exception) -> str:
 
 
 def _modules_here() -> list[str]:
-    here = Path.cwd()
+    here = _here()
     files = [one.stem for one in here.glob("*.py")]
     return files + [one.parent.name for one in here.glob("*/__init__.py")]
 
