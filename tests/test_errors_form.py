@@ -293,3 +293,27 @@ def test_a_page_of_what_is_no_utf_8() -> None:
         raise ValueError("\udcff")
 
     assert b"\\udcff" in ask(App(GET("/", surrogate)), dev=True, fields="Accept: text/html\r\n").body
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("there is no text")
+
+
+def noted() -> ValueError:
+    error = ValueError("first\nsecond")
+    error.add_note("a note")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "heading"),
+    [
+        (noted(), "ValueError: first"),
+        (ExceptionGroup("several", [ValueError("one")]), "ExceptionGroup: several (1 sub-exception)"),
+        (ValueError(), "ValueError"),
+        (Mute(), "Mute"),
+    ],
+)
+def test_the_heading_of_the_page_is_the_exceptions_first_line(error: Exception, heading: str) -> None:
+    assert f"<h1>{heading}</h1>" in traceback_page(error, "GET", "/")

@@ -39,6 +39,16 @@ def test_a_command_that_would_speak_to_the_terminal() -> None:
         assert (holder_of(int(child.line())) or "\x1b").isprintable()
 
 
+@linux
+def test_a_name_that_would_speak_to_the_terminal() -> None:
+    rename = "import ctypes\nctypes.CDLL(None).prctl(15, b'\\xff\\033[31m', 0, 0, 0)\n"  # PR_SET_NAME
+    with process("-c", rename + WAITS % ("127.0.0.1", 2)) as child:
+        found = holder_of(int(child.line()))
+    assert found is not None
+    assert found.startswith(f"\ufffd?[31m (pid {child.popen.pid}: ")
+    assert found.isprintable()
+
+
 def test_this_process() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         assert "this process itself" in (holder_of(sock.getsockname()[1]) or "this process itself")

@@ -55,7 +55,7 @@ def _listening(port: int) -> Iterator[str]:
 def _named(pid: int) -> str:
     name = command = ""
     with suppress(OSError):
-        name = (_PROC / str(pid) / "comm").read_text().strip()
+        name = (_PROC / str(pid) / "comm").read_text(errors="replace").strip()
         command = " ".join((_PROC / str(pid) / "cmdline").read_text(errors="replace").split("\0")).strip()
     return _described(name, pid, command)
 
@@ -73,7 +73,12 @@ def _by_lsof(port: int) -> str | None:
 
 
 def _described(name: str, pid: int, command: str) -> str:
-    printable = "".join(one if one.isprintable() else "?" for one in command)
-    if len(printable) > _COMMAND_MAX:
-        printable = f"{printable[:_COMMAND_MAX]}..."
-    return f"{name or 'a process'} (pid {pid}{': ' if printable else ''}{printable})"
+    command = _printable(command)
+    if len(command) > _COMMAND_MAX:
+        command = f"{command[:_COMMAND_MAX]}..."
+    return f"{_printable(name) or 'a process'} (pid {pid}{': ' if command else ''}{command})"
+
+
+def _printable(text: str) -> str:
+    """A process names itself as it likes."""
+    return "".join(one if one.isprintable() else "?" for one in text)

@@ -13,7 +13,7 @@ from traceback import format_exception
 
 from web.errors import reason_phrase
 
-__all__ = ["hint", "kind_of_body", "message_page", "problem", "traceback_page"]
+__all__ = ["hint", "in_one_line", "kind_of_body", "message_page", "problem", "traceback_page"]
 
 _JSON = ("application/json", "application/problem+json")
 _TEXT = ("text/html", "text/plain")
@@ -74,8 +74,17 @@ pre{{background:#f4f4f4;overflow:auto;padding:1em}}h1{{color:#b00020;font-size:1
 
 def traceback_page(error: BaseException, method: str, path: str) -> str:
     """HTML with the traceback of an exception."""
-    lines = format_exception(error)
-    return message_page(lines[-1].strip(), f"{method} {path}", "".join(lines))
+    return message_page(in_one_line(error), f"{method} {path}", "".join(format_exception(error)))
+
+
+def in_one_line(error: BaseException) -> str:
+    """Its type and the first line of its text."""
+    try:
+        text = str(error).partition("\n")[0]
+    except Exception:  # noqa: BLE001 - the application's
+        text = ""
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
 
 
 def message_page(title: str, what: str, text: str) -> str:

@@ -245,6 +245,12 @@ def test_what_fails_at_the_start_is_a_page(tmp_path: Path) -> None:
         assert ask(port).endswith(b"two")
 
 
+def test_what_is_no_unicode_is_shown_too(tmp_path: Path) -> None:
+    write(tmp_path / "app.py", "raise ValueError(chr(0xdcff))\n")
+    with developing(tmp_path) as (_, port):
+        assert rb"<h1>app.py cannot be imported: ValueError: \udcff</h1>" in ask(port)
+
+
 def test_the_interpreters_options_are_the_childs(tmp_path: Path) -> None:
     write(tmp_path / "app.py", FIVE.replace('"{word}"', "str(__debug__)"))
     with process("-O", "-m", "web", "dev", "app.py", "--port", "0", cwd=tmp_path) as child:

@@ -164,6 +164,7 @@ def test_none_and_several(here: Path) -> None:
         ("import web\nweb.get('/')", "AttributeError: module 'web' has no attribute 'get'"),
         ("raise SystemExit(4)", "ends the program while it is imported (exit code 4)"),
         ("raise ValueError", "cannot be imported: ValueError"),
+        ("class E(Exception):\n    def __str__(self): return 1 / 0\nraise E", "cannot be imported: E"),
     ],
 )
 @pytest.mark.parametrize("text", ["app", "app.py"])

@@ -116,9 +116,11 @@ def _answer_here_only(app: App) -> None:
 
 def _app_that_says(error: CommandError) -> App:
     """Answers everything with a reason."""
+    page = message_page(str(error), "The application cannot be started.", error.before)
+    page = page.encode(errors="backslashreplace").decode()  # texts of exceptions may hold what is no Unicode
 
     def answer(req: Request) -> Response:
-        return Response.html(message_page(str(error), "The application cannot be started.", error.before), status=500)
+        return Response.html(page, status=500)
 
     return App(*(route((method,), "*", answer) for method in _METHODS))
 

@@ -10,9 +10,10 @@ import web.server
 from web._core import TlsContext
 from web.cli.banner import banner
 from web.cli.errors import DONE, FAILED, CommandError
-from web.cli.target import Target, find, in_one_line
+from web.cli.target import Target, find
 from web.errors import WebError
 from web.listeners import Listeners
+from web.problems import in_one_line
 from web.server import Server
 from web.worker_options import Workers
 

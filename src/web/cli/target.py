@@ -22,9 +22,10 @@ from types import CoroutineType, ModuleType
 import web.server
 from web.app import App
 from web.cli.errors import CommandError
+from web.problems import in_one_line
 from web.server import Server
 
-__all__ = ["Target", "find", "in_one_line", "place_of"]
+__all__ = ["Target", "find", "place_of"]
 
 _USUAL_NAMES = ("server", "app")
 _OWN_PACKAGES = ("web", "weblatch")
@@ -194,12 +195,6 @@ def _cannot_import(place: str, error: Exception) -> CommandError:
     if isinstance(error, ModuleNotFoundError) and error.name:
         hint = f"; pip install what brings {error.name!r}, or see whether this is the right environment"
     return CommandError(f"{place} cannot be imported: {in_one_line(error)}{hint}", before="".join(told.format()))
-
-
-def in_one_line(error: Exception) -> str:
-    """Its type and the first line of its text."""
-    text = str(error).partition("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _modules_here() -> list[str]:
