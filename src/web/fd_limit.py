@@ -8,16 +8,27 @@ from contextlib import suppress
 __all__ = ["connections_possible", "raise_fd_limit"]
 
 _RESERVED = 64  # that are not connections: the interpreter's, the loop's, files that are being sent
+_NO_LIMIT = 1 << 62
+_OPEN_MAX = 10240  # macOS: what its kernel allows where the hard limit says more, or that there is none (setrlimit(2))
 
 
 def raise_fd_limit() -> int:
-    """Raises the soft limit to the hard one; how many descriptors that permits."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with suppress(ValueError, OSError):  # macOS: the hard limit may be more than the kernel allows
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-    return 1 << 30 if soft == resource.RLIM_INFINITY else soft
+    """Raises the soft limit to the hard one, or as far as the kernel allows; how many descriptors that permits."""
+    soft, hard = (_number(one) for one in resource.getrlimit(resource.RLIMIT_NOFILE))
+    for wanted in (hard, min(hard, _OPEN_MAX)):
+        if wanted > soft:
+            with suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (_limit(wanted), _limit(hard)))
+                soft = wanted
+    return soft
+
+
+def _number(limit: int) -> int:
+    return _NO_LIMIT if limit == resource.RLIM_INFINITY else limit
+
+
+def _limit(number: int) -> int:
+    return resource.RLIM_INFINITY if number == _NO_LIMIT else number
 
 
 def connections_possible(wanted: int) -> int:

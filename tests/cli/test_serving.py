@@ -142,6 +142,22 @@ def test_who_reads_may_stop(tmp_path: Path) -> None:
             assert child.popen.stderr.read() == ""
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_hindrance(tmp_path: Path, closed: str) -> None:
+    """As some service managers start programs."""
+    (tmp_path / "app.py").write_text("import web\napp = web.App()\n")
+    for arguments in ("--version", "check app.py", "routes app.py"):
+        command = f'"{sys.executable}" -m web {arguments} {closed}'
+        done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, env=environment())
+        assert (done.returncode, done.stderr) == (0, "")
+    stop = (
+        "import os, signal, web\ndef stop(): os.kill(os.getpid(), signal.SIGINT)\napp = web.App(web.on_start(stop))\n"
+    )
+    (tmp_path / "app.py").write_text(stop)
+    command = f'"{sys.executable}" -m web run app.py --port 0 {closed}'
+    assert subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, env=environment()).returncode == 0
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("arguments", [["--version"], ["completion", "bash"]])
 def test_what_cannot_be_written_is_told(arguments: list[str], tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("name a command")
     try:
         code = _say_versions() if options.version else command_of(options)(options)
-        sys.stdout.flush()  # what cannot be written is told below, and not by Python at its end
+        if sys.stdout is not None:  # it was closed
+            sys.stdout.flush()  # what cannot be written is told below, and not by Python at its end
         return code
     except KeyboardInterrupt:  # before anything is served, as while a program is imported
         return _end_by(signal.SIGINT)

@@ -26,7 +26,7 @@ _HURRY = 7  # the mark, days before its end, from which a certificate is urgent
 def colour(name: str, text: str, stream: TextIO | None = None) -> str:
     """The text as a terminal shows it in a colour, or bold; as it is where ``stream`` (stderr) is none."""
     stream = stream or sys.stderr
-    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    if stream is None or not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return f"\033[{_COLOURS[name]}m{text}\033[0m"
 

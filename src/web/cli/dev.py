@@ -172,9 +172,10 @@ class _Child:
 def _watch(options: argparse.Namespace) -> int:
     folder = place_of(options.target)
     with Address(HOST, PORT if options.port is None else options.port).bind() as sock, _life() as alive, _ended():
-        print(f"Watching {folder}: {colour('bold', 'web dev')} starts anew when a Python file changes", file=sys.stderr)
         child = _Child(options, sock.fileno(), alive)
         try:
+            what = f"{printable(str(folder))}: {colour('bold', 'web dev')} starts anew when a Python file changes"
+            print(f"Watching {what}", file=sys.stderr)
             child.start()
             for changed in _changes(folder, options.also):
                 if changed:
