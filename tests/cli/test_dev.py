@@ -19,6 +19,7 @@ from tests.cli.conftest import Command
 from tests.cli.test_serving import port_of
 from tests.serving import Process, body, connect, connect_tls, process, read_all, read_answer
 from tests.wire.clients import eventually
+from web.cli.dev import _few
 
 FIVE = """import web
 
@@ -205,6 +206,27 @@ def test_ctrl_c_at_any_moment(tmp_path: Path, moment: int) -> None:
     assert "Traceback" not in err
 
 
+def test_a_second_ctrl_c_while_it_ends(tmp_path: Path) -> None:
+    hook = "pathlib.Path('stopping').touch(), time.sleep(0.5)"
+    write(tmp_path / "app.py", f"import pathlib, time, web\napp = web.App(web.on_stop(lambda: ({hook})))\n")
+    with process("-m", "web", "dev", "app.py", "--port", "0", cwd=tmp_path) as child:
+        child.says("Serving on ")
+        child.signal(signal.SIGINT)
+        eventually((tmp_path / "stopping").exists)
+        child.signal(signal.SIGINT)
+        code, _, err = child.finish()
+    assert code == 0
+    assert "Traceback" not in err
+
+
+def test_the_child_blocks_no_signals(tmp_path: Path) -> None:
+    write(tmp_path / "app.py", f"import signal\nblocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])\n{BLOCKED}")
+    with developing(tmp_path) as (_, port):
+        assert ask(port).endswith(b"\r\n\r\nset()")
+
+
+BLOCKED = FIVE.replace('"{word}"', "str(blocked)")
+
 STREAMS = """import asyncio, pathlib, web
 
 async def endless():
@@ -280,6 +302,11 @@ def test_names_of_files_command_no_terminal(tmp_path: Path) -> None:
     with developing(tmp_path) as (child, _):
         (tmp_path / "a\033[2J.py").touch()
         assert child.says("Changed: ") == "Changed: a\\x1b[2J.py"
+
+
+def test_few_of_many_names_are_told() -> None:
+    assert _few(list("abcde")) == "a, b, c, d, e"
+    assert _few(list("abcdefg")) == "a, b, c, d, e and 2 more"
 
 
 # -- what keeps it from starting --------------------------------------------------------------------------------------

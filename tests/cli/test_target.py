@@ -49,13 +49,23 @@ def test_a_file_in_a_package_is_its_module(here: Path, text: str) -> None:
     (here / "src/shop/api").mkdir(parents=True)
     (here / "src/shop/__init__.py").touch()
     (here / "src/shop/api/__init__.py").write_text("from .main import app\n")
-    (here / "src/shop/api/main.py").write_text("from .. import base\nfrom shop.base import app\nimport beside\n")
+    (here / "src/shop/api/main.py").write_text(
+        "from .. import base\nfrom shop.base import app\nimport beside, colorsys\n"
+    )
     (here / "src/shop/base.py").write_text("import web\napp = web.App()\n")
     (here / "src/shop/api/beside.py").touch()
-    (here / "src/shop/api/json.py").write_text("raise RuntimeError('this is no json of Python')\n")
+    (here / "src/shop/api/colorsys.py").write_text("raise RuntimeError('Python has one of this name')\n")
     assert isinstance(find(text).made, web.App)
     assert sys.modules["shop.api.main"].app is sys.modules["shop.base"].app
     assert place_of(text) == here / "src"
+
+
+def test_a_folder_that_is_named_like_a_module_of_python(here: Path) -> None:
+    (here / "code").mkdir()
+    (here / "code/__init__.py").touch()
+    (here / "code/main.py").write_text("import web\napp = web.App()\n")
+    assert isinstance(find("code/main.py").made, web.App)
+    assert place_of("code/main.py") == here / "code"
 
 
 def test_a_file_by_a_link(here: Path) -> None:

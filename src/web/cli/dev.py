@@ -47,6 +47,7 @@ _LOOPBACK = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
 _GRACE = 0.5  # seconds that open requests have at a change; a stream or a WebSocket would use up any
 _PATIENCE = 3.0  # seconds in which a child has to end
 _LOOK_EVERY = 200  # milliseconds between two looks at whether the child lives
+_NAMES_MAX = 5  # that are told at a change
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FOLDER = ".dev"  # of the throw-away certificate
 
@@ -179,7 +180,7 @@ def _watch(options: argparse.Namespace) -> int:
             child.start()
             for changed in _changes(folder, options.also):
                 if changed:
-                    print(f"Changed: {printable(', '.join(sorted(changed)))}", file=sys.stderr, flush=True)
+                    print(f"Changed: {_few(sorted(changed))}", file=sys.stderr, flush=True)
                     child.stop()
                     child.start()
                 elif (code := child.has_ended()) is not None:
@@ -213,6 +214,12 @@ def _changes(folder: Path, also: list[str]) -> Iterator[set[str]]:
             f"cannot watch {folder}: {error}; fewer files below it, or a higher limit of the system, may do, and web "
             "dev --no-reload does without"
         ) from error
+
+
+def _few(names: list[str]) -> str:
+    """A change of branch may be one of thousands of files."""
+    more = len(names) - _NAMES_MAX
+    return printable(", ".join(names[:_NAMES_MAX])) + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager
