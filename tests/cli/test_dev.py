@@ -227,6 +227,23 @@ def test_the_child_blocks_no_signals(tmp_path: Path) -> None:
 
 BLOCKED = FIVE.replace('"{word}"', "str(blocked)")
 
+
+@pytest.mark.parametrize("options", [(), ("--no-reload",)])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "'127.0.0.1', proxies=web.Proxies('10.0.0.1'), proxy_protocol=True",
+        "'unix:s', proxies=web.Proxies('unix', fields='forwarded')",
+    ],
+)
+def test_a_server_that_is_behind_a_proxy(tmp_path: Path, options: tuple[str, ...], address: str) -> None:
+    """There is none before this one."""
+    app = "web.App(web.GET('/', lambda req: req.scheme))"
+    write(tmp_path / "app.py", f"import web\nserver = web.Server({app}, {address})\n")
+    with developing(tmp_path, *options) as (_, port):
+        assert ask(port).endswith(b"\r\n\r\nhttp")
+
+
 STREAMS = """import asyncio, pathlib, web
 
 async def endless():

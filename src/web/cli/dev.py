@@ -35,6 +35,7 @@ from web.dev_certificate import dev_certificate
 from web.hosts import HostsForm, hosts
 from web.listeners import Listeners
 from web.problems import message_page
+from web.proxies import check_use
 from web.routing import route
 from web.server import Server
 from web.sockets import Address
@@ -91,6 +92,10 @@ def _prepared(server: Server, options: argparse.Namespace, host: str, port: int)
     tls = TlsContext(*dev_certificate(_FOLDER)) if options.tls else own
     server._listeners = Listeners()
     server.listen(host, port, tls)
+    try:
+        check_use(server._proxies, [(server._listeners.places[0].address, False)])
+    except ValueError:  # they are proxies of the addresses that the program has
+        server._proxies = None
     server._workers_option = Workers(0)
     server._user = server._group = None
     server.dev = True
