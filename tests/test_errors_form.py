@@ -276,9 +276,14 @@ def test_developers_are_told_which_option_refused_it() -> None:
     app = App(web.hosts(["b"]), GET("/", refuses))
     told_to_all = b"Misdirected Request: this server does not answer for that host"
     assert ask(app).body == told_to_all
-    assert ask(app, dev=True).body == told_to_all + b" (for developers: web.hosts([...]) says for which)"
+    assert (
+        ask(app, dev=True).body
+        == told_to_all + b" (for developers: web.hosts([...]), or web dev --allow-host, says for which)"
+    )
     as_json = ask(app, dev=True, fields="Accept: application/json\r\n")
-    assert json.loads(as_json.body)["detail"].endswith("(for developers: web.hosts([...]) says for which)")
+    assert json.loads(as_json.body)["detail"].endswith(
+        "(for developers: web.hosts([...]), or web dev --allow-host, says for which)"
+    )
 
 
 def test_a_page_is_escaped_everywhere() -> None:

@@ -35,7 +35,9 @@ def dev_certificate(
     if not 1 < days <= MAX_DAYS:
         raise ValueError(f"days must be from 2 to {MAX_DAYS}, not {days}")
     place = Path(folder)
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not place.exists():
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (place / ".gitignore").write_text("*\n")  # a key is no part of a project
     cert, key = place / "dev-cert.pem", place / "dev-key.pem"
     lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -46,7 +46,7 @@ def _weights(accept: str) -> dict[str, float]:
 
 _HINTS = {
     413: "for developers: Limits(body=...) of the server and max_body= of a route say how much",
-    421: "for developers: web.hosts([...]) says for which",
+    421: "for developers: web.hosts([...]), or web dev --allow-host, says for which",
 }
 
 

@@ -563,7 +563,7 @@ class Server:
 
 def one_line(server: Server, workers: int) -> str:
     """Where it serves. 0 workers: in this process."""
-    how = f" with {workers} workers" if workers else ""
+    how = f" with {workers} worker{'s'[: workers != 1]}" if workers else ""
     return f"Serving on {', '.join(server.urls)}{how} (Ctrl-C stops)"
 
 

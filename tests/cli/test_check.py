@@ -175,6 +175,21 @@ def test_web_py_in_the_same_environment(check: Command, monkeypatch: pytest.Monk
     assert levels(said, "pip uninstall -y web.py") == ["fail"]
 
 
+def test_what_the_command_line_says_otherwise(check: Command, command: Command, here: Path) -> None:
+    """The same options as web run has."""
+    cert, _ = web.dev_certificate(here / "one")
+    _, key = web.dev_certificate(here / "two")
+    check("app = web.App(home)")
+    said = command("check", "app.py", "--cert", cert, "--key", key)
+    assert said.code == 1
+    assert levels(said, "does not match") == ["fail"]
+    said = command("check", "app.py", "--host", "192.0.2.1", "--workers", "1000")
+    assert said.code == 1
+    assert levels(said, "192.0.2.1:8000: this machine has no such address") == ["fail"]
+    assert levels(said, "1000 workers") == ["warn"]
+    assert command("check", "app.py", "--cert", cert).code == 3
+
+
 def test_what_cannot_be_imported(check: Command) -> None:
     said = check("x = (")
     assert said.code == 3

@@ -36,7 +36,7 @@ def shell(name: str, script: str, here: Path) -> list[str]:
         (["run", "ap"], {"app.py"}),
         (["run", "my"], {"my app.py"}),
         (["run", "--wo"], {"--workers"}),
-        (["dev", "app.py", "--"], {"--port", "--tls", "--no-reload", "--also", "--help"}),
+        (["dev", "app.py", "--"], {"--host", "--port", "--allow-host", "--tls", "--no-reload", "--also", "--help"}),
         (["completion", "f"], {"fish"}),
     ],
 )

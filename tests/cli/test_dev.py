@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import web
 from tests.cli.conftest import Command
 from tests.cli.test_serving import port_of
 from tests.serving import Process, body, connect, connect_tls, process, read_all, read_answer
@@ -110,6 +111,32 @@ def test_https_by_a_throw_away_certificate(tmp_path: Path) -> None:
         assert isinstance(sock, ssl.SSLSocket)
         sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert body(read_answer(sock)) == b"one"
+
+
+def test_others_where_they_are_asked_in(tmp_path: Path) -> None:
+    """As from outside of a container: an address, and the names under which it is reached."""
+    write(tmp_path / "app.py", FIVE.format(word="one"))
+    options = ("--host", "0.0.0.0", "--allow-host", "dev.example", "--allow-host", "192.0.2.1")
+    for more in ((), ("--no-reload",)):
+        with developing(tmp_path, *options, *more) as (_, port):
+            for name, status in (("dev.example", b"200"), ("192.0.2.1", b"200"), ("localhost", b"200"), ("x", b"421")):
+                assert ask(port, f"Host: {name}\r\n").startswith(b"HTTP/1.1 " + status)
+            if sys.platform == "linux":
+                with connect(port, "127.0.0.2"):
+                    pass
+
+
+def test_a_program_that_redirects_to_its_https(tmp_path: Path) -> None:
+    """The address with a certificate counts, whichever it is: else the redirect would lead to itself."""
+    cert, key = web.dev_certificate(tmp_path)
+    write(
+        tmp_path / "app.py",
+        "import web\nserver = web.defserver('', 80, web.GET('/', lambda req: 'safe'))\n"
+        f"server.listen('', 443, web.TlsContext({cert!r}, {key!r}))\n",
+    )
+    with developing(tmp_path, "--no-reload") as (_, port), connect_tls(port, cert) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert body(read_answer(sock)) == b"safe"
 
 
 def test_errors_are_pages(tmp_path: Path) -> None:

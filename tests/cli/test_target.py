@@ -154,8 +154,8 @@ def test_no_such_name(here: Path) -> None:
     assert refused("app:zzz") == "app has no zzz, but server"
     assert refused("app:make_ap()") == "app has no make_ap; did you mean make_app?"
     assert refused("app:make_app") == "app:make_app is a function: where it makes the server, write make_app()"
-    assert refused("app:number") == "app:number is a builtins.int: a web.Server or web.App is needed"
-    assert refused("app:number()") == "app:number is a int, which cannot be called: write app:number"
+    assert refused("app:number") == "app:number is of the type builtins.int: a web.Server or web.App is needed"
+    assert refused("app:number()") == "app:number is of the type int, which cannot be called: write app:number"
 
 
 def test_none_and_several(here: Path) -> None:

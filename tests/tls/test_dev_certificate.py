@@ -62,7 +62,7 @@ def test_permissions(tmp_path: Path) -> None:
     _, key = dev_certificate(folder)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(Path(key).stat().st_mode) == 0o600
-    assert sorted(os.listdir(folder)) == ["dev-cert.pem", "dev-key.pem"]
+    assert sorted(os.listdir(folder)) == [".gitignore", "dev-cert.pem", "dev-key.pem"]
 
 
 def test_key_is_never_loose(tmp_path: Path) -> None:

@@ -19,11 +19,10 @@ from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
 
 from web._core import TlsContext
-from web.app import App
 from web.certificate_watch import last_mark
 from web.cli.banner import colour, expiry, versions
 from web.cli.errors import DONE, FAILED
-from web.cli.serving import server_of
+from web.cli.serving import configured
 from web.cli.target import find
 from web.errors import WebError
 from web.fd_limit import connections_possible
@@ -46,7 +45,7 @@ def check(options: argparse.Namespace) -> int:
     """``web check``. FAILED: something would keep it from serving."""
     with redirect_stdout(sys.stderr):  # what the program says has no level
         target = find(options.target)
-    server = server_of(target)
+    server = configured(target, options)
     looks = (_names(), _application(target.label, server), _people(server), _limits(server), _addresses(server))
     failed = False
     for level, text in (finding for look in looks for finding in look):
@@ -65,14 +64,8 @@ def _names() -> Findings:
 
 
 def _application(label: str, server: Server) -> Findings:
-    app: App = server.app
-    try:
-        app._compile()
-    except WebError as error:
-        yield "fail", str(error)
-    else:
-        routes, folders = len(list(app._routes)), len(app._folders)
-        yield "ok", f"{label}: {routes} route{'s'[: routes != 1]}, {folders} static folder{'s'[: folders != 1]}"
+    routes, folders = len(list(server.app._routes)), len(server.app._folders)
+    yield "ok", f"{label}: {routes} route{'s'[: routes != 1]}, {folders} static folder{'s'[: folders != 1]}"
     if server.dev:
         yield "warn", "dev=True shows tracebacks, with source code, to clients: leave it out where others can reach it"
 

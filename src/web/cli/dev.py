@@ -6,8 +6,9 @@ ends by itself is started again at the next change. The child serves the target 
 cannot be imported or started it answers everything with the reason, and so shows in the browser what the terminal says.
 The pipe says that the parent lives: at its end the child ends, too, however the parent was killed.
 
-Only this machine is listened to, whatever the target says, and only under its own names: the pages show source code,
-and a foreign site could give its name this machine's address (DNS rebinding).
+Only this machine is listened to, whatever the target says, and only under its own names, unless --host and
+--allow-host say otherwise: the pages show source code, and a foreign site could give its name this machine's address
+(DNS rebinding).
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def dev(options: argparse.Namespace) -> int:
     if options.fd is not None:
         return _serve(options, f"fd:{options.fd}", 0)
     if options.no_reload:
-        return _serve(options, HOST, PORT if options.port is None else options.port)
+        return _serve(options, options.host, PORT if options.port is None else options.port)
     try:
         import watchfiles  # noqa: F401 - here so that the message comes before a port is bound
     except ImportError as error:
@@ -88,7 +89,7 @@ def _serve(options: argparse.Namespace, host: str, port: int) -> int:
 
 def _prepared(server: Server, options: argparse.Namespace, host: str, port: int) -> Server:
     """For this address, this process and this machine alone."""
-    own = server._listeners.places[0].context
+    own = next((place.context for place in server._listeners.places if place.context is not None), None)
     tls = TlsContext(*dev_certificate(_FOLDER)) if options.tls else own
     server._listeners = Listeners()
     server.listen(host, port, tls)
@@ -102,7 +103,7 @@ def _prepared(server: Server, options: argparse.Namespace, host: str, port: int)
     if options.fd is not None:
         grace = min(server.limits.shutdown_grace, _GRACE)
         server.limits = replace(server.limits, shutdown_grace=grace, shutdown_delay=0)
-    _answer_here_only(server.app)
+    _answer_to(server.app, [*_LOOPBACK, *options.allow_host])
     return server
 
 
@@ -115,9 +116,10 @@ def _end_with_parent(pipe: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _answer_here_only(app: App) -> None:
+def _answer_to(app: App, names: list[str]) -> None:
+    """Those names, and those of the application itself."""
     known: HostsForm | None = app._once.get(HostsForm)
-    app._once[HostsForm] = hosts([*_LOOPBACK, *(known.names if known else ())])
+    app._once[HostsForm] = hosts([*names, *(known.names if known else ())])
 
 
 def _app_that_says(error: CommandError) -> App:
@@ -144,6 +146,7 @@ class _Child:
             *(sys.executable, *flags, "-P", "-m", "weblatch"),
             *("dev", options.target, "--fd", str(fd), "--alive", str(alive)),
             *(("--tls",) if options.tls else ()),
+            *(f"--allow-host={name}" for name in options.allow_host),
         ]
         self._fds = (fd, alive)
         self._process: subprocess.Popen[bytes] | None = None
@@ -177,7 +180,8 @@ class _Child:
 
 def _watch(options: argparse.Namespace) -> int:
     folder = place_of(options.target)
-    with Address(HOST, PORT if options.port is None else options.port).bind() as sock, _life() as alive, _ended():
+    address = Address(options.host, PORT if options.port is None else options.port)
+    with address.bind() as sock, _life() as alive, _ended():
         child = _Child(options, sock.fileno(), alive)
         try:
             what = f"{printable(str(folder))}: {colour('bold', 'web dev')} starts anew when a Python file changes"

@@ -46,14 +46,18 @@ def make_parser(prog: str = "web") -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     run = _add(commands, "run", "serve an application, as in production", target=True)
-    run.add_argument("--host", help="address of the first listener: 127.0.0.1, ::, unix:/path, fd:3")
-    run.add_argument("--port", type=_port, help="its port; 0: any")
-    run.add_argument("--cert", type=Path, metavar="FILE", help="certificate and chain (PEM): serve HTTPS")
-    run.add_argument("--key", type=Path, metavar="FILE", help="its key (PEM)")
-    run.add_argument("--workers", type=_workers, metavar="N", help="processes; auto: one for each CPU; 0: this one")
+    _add_serving(run)
 
     dev = _add(commands, "dev", "serve on this machine only, and anew whenever a file changes", target=True)
+    dev.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     dev.add_argument("--port", type=_port, help="port (default: 8000; 0: any)")
+    dev.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name, besides those of this machine, under which it may be asked; repeatable",
+    )
     dev.add_argument("--tls", action="store_true", help="HTTPS, by a throw-away certificate in .dev")
     dev.add_argument("--no-reload", action="store_true", help="do not watch files")
     dev.add_argument(
@@ -65,7 +69,10 @@ def make_parser(prog: str = "web") -> argparse.ArgumentParser:
     routes = _add(commands, "routes", "show the routes", target=True)
     routes.add_argument("--json", action="store_true", help="for programs")
 
-    _add(commands, "check", "find what would go wrong: imports, names, certificates, limits, ports", target=True)
+    check = _add(
+        commands, "check", "find what would go wrong: imports, names, certificates, limits, ports", target=True
+    )
+    _add_serving(check)
 
     new = _add(commands, "new", "begin an application with its tests")
     new.add_argument("folder", type=Path, metavar="DIR", help="a folder that is not there yet, or empty")
@@ -88,6 +95,14 @@ def _add(
     if target:
         parser.add_argument("target", metavar="TARGET", help=_TARGET)
     return parser
+
+
+def _add_serving(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", help="address of the first listener: 127.0.0.1, ::, unix:/path, fd:3")
+    parser.add_argument("--port", type=_port, help="its port; 0: any")
+    parser.add_argument("--cert", type=Path, metavar="FILE", help="certificate and chain (PEM): serve HTTPS")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="its key (PEM)")
+    parser.add_argument("--workers", type=_workers, metavar="N", help="processes; auto: one for each CPU; 0: this one")
 
 
 def _port(text: str) -> int:

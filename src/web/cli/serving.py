@@ -1,4 +1,4 @@
-"""``web run`` and ``web dev``'s child: a target's server with what the command line says otherwise."""
+"""``web run``; and what other commands need of it: a target's server with what the command line says otherwise."""
 
 from __future__ import annotations
 
@@ -17,20 +17,25 @@ from web.problems import in_one_line
 from web.server import Server
 from web.worker_options import Workers
 
-__all__ = ["HOST", "PORT", "run", "serve", "server_of"]
+__all__ = ["HOST", "PORT", "configured", "run", "serve", "server_of"]
 
 HOST, PORT = "127.0.0.1", 8000  # of an App, which has no address
 
 
 def run(options: argparse.Namespace) -> int:
     """``web run``."""
-    server = server_of(find(options.target))
+    return serve(configured(find(options.target), options))
+
+
+def configured(target: Target, options: argparse.Namespace) -> Server:
+    """Its server, with what the command line says otherwise. CommandError: a certificate without a key."""
+    server = server_of(target)
     tls = _context(options.cert, options.key)
     if tls is not None or options.host is not None or options.port is not None:
         _move_first(server, options.host, options.port, tls)
     if options.workers is not None:
         server._workers_option = Workers(options.workers)
-    return serve(server)
+    return server
 
 
 def serve(server: Server) -> int:

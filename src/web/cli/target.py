@@ -225,12 +225,12 @@ def _made(module: ModuleType, place: str, name: str, run: Server | None) -> Serv
     if not call and callable(value):
         raise CommandError(f"{place}:{name} is a {type(value).__name__}: where it makes the server, write {name}()")
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    raise CommandError(f"{place}:{name} is a {kind}: a web.Server or web.App is needed")
+    raise CommandError(f"{place}:{name} is of the type {kind}: a web.Server or web.App is needed")
 
 
 def _called(value: object, label: str) -> object:
     if not callable(value):
-        raise CommandError(f"{label} is a {type(value).__name__}, which cannot be called: write {label}")
+        raise CommandError(f"{label} is of the type {type(value).__name__}, which cannot be called: write {label}")
     try:
         with _run_serves_nothing():
             made = value()
