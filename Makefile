@@ -4,7 +4,7 @@
 #   make run       the demonstration server          make bench   microbenchmarks
 #   make test      the tests                         make fuzz    fuzz pure parts for FUZZ_SECONDS (Linux, glibc)
 #   make lint      style and types                   make wheel   build a wheel, install it, run the tests on it
-#   make asan      the tests under AddressSanitizer and UBSan (Linux, glibc); make asan-build makes what they run on
+#   make asan      the tests under AddressSanitizer and UBSan (Linux, glibc)
 #   make faults    every call of OpenSSL fails in turn; and is that seen? (Linux, x86-64 and aarch64)
 #   make cov       coverage of Python and Cython     make cross   compile the C headers for other systems
 #   make docs      the site, in build/docs/html
@@ -44,7 +44,7 @@ $(shell mkdir -p build; echo '$(SETTINGS)' | cmp -s - build/settings || echo '$(
 
 GLIBC := $(shell getconf GNU_LIBC_VERSION 2>/dev/null)
 
-.PHONY: run test lint asan asan-build faults cov bench bench-load fuzz tls-audit wheel cross docs clean distclean build
+.PHONY: run test lint asan faults cov bench bench-load fuzz tls-audit wheel cross docs clean distclean build
 .DEFAULT_GOAL := build
 
 build: $(CORE)
@@ -106,11 +106,9 @@ build/asan/built$(EXT_SUFFIX): $(CORE_SOURCES) build/settings $(VENV)/.group-bui
 	    CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE) -fno-sanitize-recover=all")
 
 ifeq ($(GLIBC),)
-asan asan-build fuzz:
+asan fuzz:
 	@echo "make $@ needs Linux with glibc: nothing done"
 else
-asan-build: build/asan/built$(EXT_SUFFIX)
-
 asan: $(CORE) build/asan/built$(EXT_SUFFIX) $(VENV)/.group-test
 	@$(call copy,asan)
 	tools/run_leaks.sh $(PY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from tests.browser import HOW_TO_GET, Browser, Page, find_program
 from web import _core
 
 _core.abort_on_illegal_steps(True)
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:  # in the background, or by nohup: programs would inherit it
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 settings.register_profile("suite", deadline=None)  # no test judges a time: the machine may be busy
 settings.load_profile("suite")
 

@@ -305,6 +305,7 @@ def test_one_that_is_silent_is_given_up(
         ann.down()
     finally:
         server.go_on()
+    eventually(lambda: errors(caplog), "it is told")
     assert "it does not answer" in errors(caplog)[0]
 
 
