@@ -17,30 +17,18 @@ from pathlib import Path
 import pytest
 
 from tests.serving import PATIENCE, environment, kill_group
+from tests.transcripts import Command, commands_in, pattern_of
 
 PAGE = Path(__file__).parents[1] / "docs/how-to/when-it-goes-wrong.md"
-Step = tuple[str, str]  # a command, and what is shown under it
 
 pytestmark = pytest.mark.no_asan  # curl and a shell would have the sanitizer loaded into them
 
 
-def sections() -> Iterator[tuple[str, list[Step]]]:
+def sections() -> Iterator[tuple[str, list[Command]]]:
     """The heading of each section, and its steps."""
     for part in re.split(r"^#+ ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
-        steps: list[Step] = []
-        for block in re.findall(r"^```console\n(.*?)^```$", part, re.MULTILINE | re.DOTALL):
-            for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
-                steps.append((command, shown))
-        yield part.splitlines()[0], steps
-
-
-def as_pattern(shown: str) -> str:
-    """``...`` is anything in a line, and a line of it any lines."""
-    lines = [
-        "(?:.*\n)*?" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*") + "\n"
-        for line in shown.splitlines()
-    ]
-    return "".join(lines)
+        blocks = re.findall(r"^```console\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
+        yield part.splitlines()[0], [command for block in blocks for command in commands_in(block)]
 
 
 class Shell:
@@ -92,24 +80,22 @@ class Shell:
         self.process.communicate(timeout=PATIENCE)
 
 
-@pytest.mark.parametrize(("heading", "steps"), [pytest.param(*one, id=one[0]) for one in sections()])
-def test_transcript(heading: str, steps: list[Step], tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", [pytest.param(steps, id=heading) for heading, steps in sections()])
+def test_transcript(steps: list[Command], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     shell = Shell(tmp_path)
     try:
-        for command, shown in (
-            (command.replace("8000", port), shown.replace("8000", port)) for command, shown in steps
-        ):
-            file = re.fullmatch(r"cat (\S+\.py)", command)
-            if file is not None:
-                (shell.folder / file[1]).write_text(shown)
+        for step in steps:
+            line, output = step.line.replace("8000", port), step.output.replace("8000", port)
+            if file := re.fullmatch(r"cat (\S+\.py)", line):
+                (shell.folder / file[1]).write_text(f"{output}\n")
                 continue
-            said = shell.do(command)
-            if log := re.search(r"2>(\w+) &$", command):
+            said = shell.do(line)
+            if log := re.search(r"2>(\w+) &$", line):
                 shell.wait_for(shell.folder / log[1])
             else:
-                assert re.fullmatch(as_pattern(shown), said), f"$ {command}\n{said}"
+                assert pattern_of(output).fullmatch(said), f"$ {line}\n{said}"
     finally:
         shell.close()
 

@@ -30,6 +30,7 @@ from functools import partial
 from pathlib import Path
 
 import web
+from tests.transcripts import Command, commands_in, pattern_of
 from tests.wire.clients import eventually
 
 FOLDER = Path(__file__).parents[1] / "docs/tutorial"
@@ -94,14 +95,6 @@ class Save:
 
 
 @dataclass(frozen=True)
-class Command:
-    """What is typed, and what is said then."""
-
-    line: str
-    output: str
-
-
-@dataclass(frozen=True)
 class Log:
     """What the server has said in its own terminal."""
 
@@ -146,33 +139,12 @@ def read_chapter(path: Path) -> Chapter:
                 raise TutorialError(f"{path.name}: {one['name']}{one['how']}: not clear where it goes")
             chapter.steps.append(Save(one["name"], one["how"], one["text"]))
         elif one["language"] == "console":
-            chapter.steps.extend(_commands(one["text"]))
+            chapter.steps.extend(commands_in(one["text"]))
         elif one["language"] in ("sh", "text", "ini") or one["mark"] is not None:
             chapter.steps.append(Shown(one["language"], one["text"]))
         else:
             raise TutorialError(f"{path.name}: a {one['language']} block without a file's name: {one['text']}")
     return chapter
-
-
-def _commands(text: str) -> list[Command]:
-    parts = re.split(r"^\$ ", text, flags=re.MULTILINE)
-    if parts[0].strip():
-        raise TutorialError(f"output without a command: {parts[0]}")
-    commands = []
-    for part in parts[1:]:
-        lines = part.splitlines(keepends=True)
-        end = next(number for number, line in enumerate(lines, 1) if not line.endswith("\\\n"))
-        commands.append(Command("".join(lines[:end]).strip(), "".join(lines[end:]).rstrip("\n")))
-    return commands
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    """Of what is said, where ``...`` is anything, and as a line of its own any number of lines."""
-    lines = [
-        "(?:.*\n)?" if line == "..." else "[^\n]*".join(re.escape(part) for part in line.split("...")) + "\n"
-        for line in text.splitlines()
-    ]
-    return re.compile("".join(lines), re.DOTALL)
 
 
 def chapters() -> list[Chapter]:
@@ -218,13 +190,13 @@ class Walk:
             self.stop()
 
     def _compare(self, command: Command, said: str) -> None:
-        if not _pattern(command.output).fullmatch(f"{said}\n" if said else ""):
+        if not pattern_of(command.output).fullmatch(f"{said}\n" if said else ""):
             raise TutorialError(f"$ {command.line}\nthe page says:\n{command.output}\nit says:\n{said}")
 
     def _says(self, text: str) -> bool:
         """Whether the server has said this. What is on the page counts no more as an accident."""
         said = self.log.read_text()
-        found = _pattern(text).search(said)
+        found = pattern_of(text).search(said)
         if found is not None:
             self.log.write_text(said[: found.start()] + said[found.end() :])
         return found is not None
