@@ -23,6 +23,7 @@ from websockets.typing import Origin
 import web
 from tests.fronts import Files, caddy, haproxy, haproxy_tcp, nginx, nginx_stream
 from tests.serving import PATIENCE
+from tests.taking_turns import in_turns
 from tests.wire.clients import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 without set-up")
@@ -174,7 +175,9 @@ def uploads_go_through(client: Client) -> None:
 def websockets_go_through(client: Client) -> None:
     host = f"localhost:{client.port}"
     origin = Origin(f"https://{host}")
-    with connect(f"wss://{host}/echo", ssl=client.context, origin=origin, open_timeout=PATIENCE, proxy=None) as ws:
+    with connect(
+        f"wss://{host}/echo", ssl=in_turns(client.context), origin=origin, open_timeout=PATIENCE, proxy=None
+    ) as ws:
         for message in ("hello", b"\0\1", "x" * 100_000):
             ws.send(message)
             assert ws.recv(timeout=PATIENCE) == message

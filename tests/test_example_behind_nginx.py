@@ -22,6 +22,7 @@ from tests.browser import Page
 from tests.examples import EXAMPLES, fetch
 from tests.fronts import Files, find_program, free_port, front, put
 from tests.serving import PATIENCE, process
+from tests.taking_turns import in_turns
 
 EXAMPLE = EXAMPLES / "behind_nginx"
 CLIENT = "127.0.0.9"
@@ -80,11 +81,11 @@ def test_who_the_client_is(site: Site) -> None:
 
 def test_websockets_are_passed_on(site: Site) -> None:
     host = f"localhost:{site.port}"
-    with connect(f"wss://{host}/echo", ssl=site.trust, origin=Origin(f"https://{host}"), proxy=None) as ws:
+    with connect(f"wss://{host}/echo", ssl=in_turns(site.trust), origin=Origin(f"https://{host}"), proxy=None) as ws:
         ws.send("Grüße")
         assert ws.recv(timeout=PATIENCE) == "Grüße"
     with pytest.raises(InvalidStatus) as refused:
-        connect(f"wss://{host}/echo", ssl=site.trust, origin=Origin("https://evil.example"), proxy=None)
+        connect(f"wss://{host}/echo", ssl=in_turns(site.trust), origin=Origin("https://evil.example"), proxy=None)
     assert refused.value.response.status_code == 403
 
 

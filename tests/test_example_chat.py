@@ -17,6 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.browser import Page
 from tests.examples import EXAMPLES, running
 from tests.redis_server import RedisServer, find_program
+from tests.taking_turns import in_turns
 from tests.wire.clients import eventually
 
 PUBLIC = EXAMPLES / "chat/public"
@@ -34,7 +35,7 @@ class Chat:
         return f"{self.url.replace('https', 'wss', 1).rstrip('/')}/rooms/{quote(room, safe='')}?name={quote(name)}"
 
     def open(self, name: str, room: str, origin: str | None = None) -> ClientConnection:
-        opening = connect(self.path(name, room), ssl=self.trust, proxy=None, origin=origin)  # type: ignore[arg-type]
+        opening = connect(self.path(name, room), ssl=in_turns(self.trust), proxy=None, origin=origin)  # type: ignore[arg-type]
         own: ClientConnection = self.stack.enter_context(opening)
         return own
 

@@ -14,6 +14,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.sync.client import ClientConnection, connect
 
 import web
+from tests.taking_turns import in_turns
 from tests.wire.clients import Peer, eventually
 from tests.wire.sites import Embed, Serve, Site
 
@@ -60,7 +61,7 @@ def join(site: Site, topic: str, **options: Any) -> ClientConnection:
     options.setdefault("compression", None)
     opening = connect(
         f"{'wss' if site.is_tls else 'ws'}://127.0.0.1:{site.server.port}/{topic}", proxy=None,
-        ssl=site.certificate.client if site.certificate is not None else None, max_size=None, **options,
+        ssl=in_turns(site.certificate.client) if site.certificate is not None else None, max_size=None, **options,
     )  # fmt: skip
     own: ClientConnection = site.stack.enter_context(opening)
     assert own.recv(30) == "in"

@@ -13,6 +13,7 @@ import pytest
 from websockets.sync.client import connect as connect_library
 
 import web
+from tests.taking_turns import in_turns
 from tests.wire.clients import eventually, request
 from tests.wire.sites import Embed, Serve, Site
 from tests.wire.websocket_peers import (
@@ -344,7 +345,9 @@ def test_events_are_values() -> None:
 def library(site: Site, **options: Any) -> Any:
     context: ssl.SSLContext | None = site.certificate.client if site.certificate is not None else None
     scheme = "wss" if context is not None else "ws"
-    return connect_library(f"{scheme}://localhost:{site.server.port}/", ssl=context, sock=site.raw().sock, **options)
+    return connect_library(
+        f"{scheme}://localhost:{site.server.port}/", ssl=context and in_turns(context), sock=site.raw().sock, **options
+    )
 
 
 @pytest.mark.parametrize("deflate", [False, True])
