@@ -285,6 +285,11 @@ def test_developers_are_told_which_option_refused_it() -> None:
         "(for developers: web.hosts([...]), or web dev --allow-host, says for which)"
     )
 
+    def too_much(req: Request) -> str:
+        raise HTTPError(413, "no more than three")  # its own affair, and no option's
+
+    assert ask(App(GET("/", too_much)), dev=True).body == b"no more than three"
+
 
 def test_a_page_is_escaped_everywhere() -> None:
     page = traceback_page(ValueError("<x>&"), "<M>", "/<p>{0}")

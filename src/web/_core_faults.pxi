@@ -69,7 +69,7 @@ cdef Response _built_in(Request request, Fault fault, bint dev):
     text = fault.text
     if shown:
         reason = text = "".join(_format_exception(fault.error))
-    elif dev and reason is not None:
+    elif dev and reason is not None and text != reason:     # not an HTTPError, whose detail is the whole text
         reason += _hint(fault.status)
         text += _hint(fault.status)
     if kind == "json":
