@@ -58,7 +58,8 @@ def test_the_last_answer_of_a_task_is_the_end(serve: Serve) -> None:
         await asyncio.to_thread(go_on.wait, HANG)
         return "ready"
 
-    site = serve(web.GET("/", report), shutdown_grace=LONG)
+    no_timer = {"shutdown_grace": LONG, "head_timeout": LONG, "handshake_timeout": LONG}  # would wake it
+    site = serve(web.GET("/", report), **no_timer)
     peer, thread = site.connect(), site.server._thread
     assert thread is not None
     peer.send(request())
